@@ -1,0 +1,177 @@
+//! An entry, read from its payload: the schema of spec §2 as a type.
+
+mod error;
+mod own;
+mod read;
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde_json::Value;
+use smallvec::SmallVec;
+use uuid::Uuid;
+
+pub use self::error::EntryError;
+use crate::jws::hex;
+use crate::payload::RUNTIME_NAME;
+use crate::taint::TaintSet;
+
+/// One signed record of one authorised invocation, as its payload says it. Who says so is the verifier's to find out.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct KestEntry {
+    /// Who made the record.
+    pub runtime: Runtime,
+    /// UUID v7, unique per invocation.
+    pub entry_id: Uuid,
+    /// What was done.
+    pub operation: Box<str>,
+    /// `system`, `data`, `critic`, `sanitizer`, `snapshot`, `completion`, `denial`, or the user's own.
+    pub classification: Box<str>,
+    /// The declared score, 0–100.
+    pub trust_score: u8,
+    /// SHA-256 of each parent's compact JWS, newest first; empty for a root.
+    pub parents: SmallVec<[[u8; 32]; 1]>,
+    /// Taints this call adds, sorted.
+    pub added_taints: Vec<Arc<str>>,
+    /// Taints this call removes, sorted.
+    pub removed_taints: Vec<Arc<str>>,
+    /// The declared taints, sorted.
+    pub taints: TaintSet,
+    /// Labels, in canonical order. Values of own entries are strings.
+    pub labels: Vec<(Box<str>, Value)>,
+    /// The policies that allowed the call.
+    pub policy_context: PolicyContext,
+    /// `environment` as JSON text.
+    pub environment: Box<str>,
+    /// `otel_context` as JSON text.
+    pub otel_context: Box<str>,
+    /// What an own entry records for its verifier; none for foreign entries.
+    pub metadata: Option<Metadata>,
+    /// `metadata` of a foreign entry as JSON text.
+    pub foreign_metadata: Option<Box<str>>,
+    /// SHA-256 of the output, if it is recorded.
+    pub content_hash: Option<[u8; 32]>,
+    /// SHA-256 of the input, if it is recorded.
+    pub input_hash: Option<[u8; 32]>,
+    /// Epoch milliseconds. Information only, never used for order.
+    pub timestamp_ms: u64,
+    /// Where a foreign entry departs from the schema in a way that is tolerated. Always empty for own entries.
+    pub departures: Vec<EntryError>,
+}
+
+/// `runtime`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Runtime {
+    /// `kest-rust` for own entries.
+    pub name: Box<str>,
+    /// Version of the library that made the entry.
+    pub version: Box<str>,
+}
+
+/// `policy_context`: names of the policies as evaluated, by tier.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PolicyContext {
+    /// Enterprise tier.
+    pub enterprise_policies: Vec<Box<str>>,
+    /// Platform tier.
+    pub platform_policies: Vec<Box<str>>,
+    /// Application tier.
+    pub app_policies: Vec<Box<str>>,
+    /// Function tier.
+    pub function_policies: Vec<Box<str>>,
+    /// Policies that were lifted.
+    pub deviations: Vec<DeviationRecord>,
+}
+
+/// One lifted policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeviationRecord {
+    /// The policy.
+    pub policy: Box<str>,
+    /// Its tier.
+    pub tier: Box<str>,
+    /// Why.
+    pub reason: Option<Box<str>>,
+    /// Who agreed.
+    pub approver: Option<Box<str>>,
+}
+
+/// `metadata` of an own entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Metadata {
+    /// `module_path!()::fn`.
+    pub function: Box<str>,
+    /// `trust.source_type`.
+    pub source_type: Option<Box<str>>,
+    /// `trust.override`.
+    pub trust_override: Option<u8>,
+    /// `trust.model`.
+    pub model: Box<str>,
+    /// Digests of the policies as evaluated, by name.
+    pub policies: Vec<(Box<str>, Box<str>)>,
+    /// What a `completion` entry completes.
+    pub completion: Option<Completion>,
+}
+
+/// What only a `completion` entry says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Completion {
+    /// `entry_id` of the entry whose body has ended.
+    pub completes: Uuid,
+    /// How it ended.
+    pub outcome: Box<str>,
+}
+
+impl KestEntry {
+    /// Reads a payload: canonical JSON with exactly the members of spec §2.
+    ///
+    /// # Errors
+    /// When the text is not canonical, or is no entry. Foreign entries may depart from the schema where spec §3
+    /// says so; what they do is kept in [`Self::departures`].
+    pub fn from_payload(payload: &[u8]) -> Result<Self, EntryError> {
+        read::entry(payload)
+    }
+
+    /// Whether this library made the record. Spec §1.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        &*self.runtime.name == RUNTIME_NAME
+    }
+
+    /// Whether the entry has no parent.
+    #[must_use]
+    pub fn is_root(&self) -> bool {
+        self.parents.is_empty()
+    }
+
+    /// The workload id that the entry claims.
+    #[must_use]
+    pub fn principal(&self) -> &str {
+        // INVARIANT: `read` takes no entry without it.
+        self.label("principal").unwrap_or_default()
+    }
+
+    /// A label's value, where it is a string.
+    #[must_use]
+    pub fn label(&self, name: &str) -> Option<&str> {
+        self.labels.iter().find(|(label, _)| **label == *name).and_then(|(_, value)| value.as_str())
+    }
+
+    /// `parent_ids` as the payload has them.
+    #[must_use]
+    pub fn parent_ids(&self) -> Vec<String> {
+        if self.is_root() { vec!["0".to_owned()] } else { self.parents.iter().map(hex).collect() }
+    }
+}
+
+impl fmt::Display for KestEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} `{}` by `{}`", self.entry_id, self.operation, self.principal())
+    }
+}

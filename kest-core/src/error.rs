@@ -1,0 +1,445 @@
+//! What can go wrong, one kind per cause. Spec §16.
+//!
+//! Messages are lower case, without a full stop, with the user's input in backticks and the fix named.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+use crate::canonical::CanonicalError;
+
+type Source = Box<dyn StdError + Send + Sync + 'static>;
+
+/// Why a protected function did not run, or (see [`Error::already_executed`]) could not be recorded.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// No identity, or one that cannot sign.
+    Identity(IdentityError),
+    /// A policy said no.
+    PolicyDenied(PolicyDenied),
+    /// A policy could not be asked, or gave no usable answer.
+    PolicyUnavailable(PolicyUnavailable),
+    /// Wrong or missing configuration, or a wrong attribute value.
+    Configuration(ConfigurationError),
+    /// A lineage that cannot be read, continued or trusted.
+    Lineage(LineageError),
+    /// The durable audit sink did not take the entry.
+    Audit(AuditError),
+    /// A value that JCS (RFC 8785) cannot carry.
+    Canonicalization(CanonicalizationError),
+    /// The function ran, and its `completion` entry could not be made.
+    Completion(CompletionError),
+}
+
+impl Error {
+    /// Whether a policy itself said no. An engine that could not answer is not a denial.
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        matches!(self, Self::PolicyDenied(_))
+    }
+
+    /// Whether the protected function has run. Such a call must not be retried.
+    #[must_use]
+    pub fn already_executed(&self) -> bool {
+        matches!(self, Self::Completion(_))
+    }
+
+    /// The denial, when a policy said no.
+    #[must_use]
+    pub fn denial(&self) -> Option<&PolicyDenied> {
+        match self {
+            Self::PolicyDenied(denial) => Some(denial),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Identity(e) => e.fmt(f),
+            Self::PolicyDenied(e) => e.fmt(f),
+            Self::PolicyUnavailable(e) => e.fmt(f),
+            Self::Configuration(e) => e.fmt(f),
+            Self::Lineage(e) => e.fmt(f),
+            Self::Audit(e) => e.fmt(f),
+            Self::Canonicalization(e) => e.fmt(f),
+            Self::Completion(e) => e.fmt(f),
+        }
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            Self::Identity(e) => e.source(),
+            Self::PolicyDenied(e) => e.source(),
+            Self::PolicyUnavailable(e) => e.source(),
+            Self::Configuration(e) => e.source(),
+            Self::Lineage(e) => e.source(),
+            Self::Audit(e) => e.source(),
+            Self::Canonicalization(e) => e.source(),
+            Self::Completion(e) => e.source(),
+        }
+    }
+}
+
+/// A detail struct: a kind to branch on, a message, and what caused it.
+macro_rules! detail {
+    ($(#[$doc:meta])* $name:ident, $kind:ident, $variant:ident) => {
+        $(#[$doc])*
+        #[derive(Debug)]
+        pub struct $name {
+            kind: $kind,
+            message: String,
+            source: Option<Source>,
+        }
+
+        impl $name {
+            /// An error of that kind.
+            #[must_use]
+            pub fn new(kind: $kind, message: impl Into<String>) -> Self {
+                Self { kind, message: message.into(), source: None }
+            }
+
+            /// The same error with what caused it.
+            #[must_use]
+            pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync + 'static>>) -> Self {
+                self.source = Some(source.into());
+                self
+            }
+
+            /// What to branch on.
+            #[must_use]
+            pub fn kind(&self) -> $kind {
+                self.kind
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.message)
+            }
+        }
+
+        impl StdError for $name {
+            fn source(&self) -> Option<&(dyn StdError + 'static)> {
+                self.source.as_deref().map(|s| s as &(dyn StdError + 'static))
+            }
+        }
+
+        impl From<$name> for Error {
+            fn from(error: $name) -> Self {
+                Self::$variant(error)
+            }
+        }
+    };
+}
+
+/// Kinds of [`IdentityError`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum IdentityErrorKind {
+    /// No identity provider is configured, or the platform gave none.
+    Missing,
+    /// The provider could not be reached.
+    Connection,
+    /// The workload's document has expired and was not renewed.
+    SvidExpired,
+    /// A trust domain is not known.
+    TrustDomain,
+    /// The key could not sign.
+    Signing,
+    /// A provider may not be used here (such as an ephemeral key in production).
+    Refused,
+}
+
+detail!(
+    /// No identity, or one that cannot sign.
+    IdentityError,
+    IdentityErrorKind,
+    Identity
+);
+
+/// Kinds of [`PolicyUnavailable`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PolicyErrorKind {
+    /// The engine does not know the policy.
+    UnknownPolicy,
+    /// The policy failed while it was evaluated.
+    Evaluation,
+    /// The answer is not a decision.
+    MalformedAnswer,
+    /// The engine did not answer in time.
+    Timeout,
+    /// The engine could not be reached.
+    Connection,
+    /// A policy file cannot be used.
+    Load,
+}
+
+detail!(
+    /// A policy could not be asked, or gave no usable answer. The function did not run.
+    PolicyUnavailable,
+    PolicyErrorKind,
+    PolicyUnavailable
+);
+
+/// Kinds of [`ConfigurationError`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ConfigurationErrorKind {
+    /// No `Kest` is configured.
+    MissingKest,
+    /// No identity provider is configured.
+    MissingIdentity,
+    /// No policy engine is configured.
+    MissingEngine,
+    /// `kest.toml` is absent although the code was compiled with one.
+    MissingConfig,
+    /// `kest.toml` cannot be read or has wrong content.
+    ConfigFile,
+    /// A source type is not known.
+    UnknownSource,
+    /// A source type cannot be registered.
+    SourceRegistration,
+    /// A root may not claim this source in its scope.
+    RootSource,
+    /// A trust override is out of range.
+    TrustOverride,
+    /// A policy list is empty or a name is not one.
+    PolicyNames,
+    /// A taint is empty or too long, there are too many, or one is removed without being a sanitiser.
+    Taints,
+    /// A label's name is reserved or repeated.
+    Labels,
+    /// An attribute value has the wrong type or is too large.
+    Attribute,
+    /// The global `Kest` is set already.
+    AlreadyConfigured,
+}
+
+detail!(
+    /// Wrong or missing configuration, or a wrong attribute value.
+    ConfigurationError,
+    ConfigurationErrorKind,
+    Configuration
+);
+
+/// Kinds of [`LineageError`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum LineageErrorKind {
+    /// A serialised passport cannot be read.
+    Malformed,
+    /// A passport did not verify.
+    Unverified,
+    /// The entry is larger than the limit.
+    TooLarge,
+}
+
+detail!(
+    /// A lineage that cannot be read, continued or trusted.
+    LineageError,
+    LineageErrorKind,
+    Lineage
+);
+
+/// Kinds of [`AuditError`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum AuditErrorKind {
+    /// The store is full.
+    Full,
+    /// The store cannot be written.
+    Write,
+    /// The sink has been closed.
+    Closed,
+}
+
+detail!(
+    /// The durable audit sink did not take the entry. The function did not run.
+    AuditError,
+    AuditErrorKind,
+    Audit
+);
+
+/// A policy said no. The function did not run, and nothing was appended to the passport.
+#[derive(Debug)]
+pub struct PolicyDenied(Box<Denial>);
+
+#[derive(Debug)]
+struct Denial {
+    policy: String,
+    tier: &'static str,
+    reason: Option<String>,
+    entry_id: String,
+    operation: String,
+    hint: Option<String>,
+}
+
+impl PolicyDenied {
+    pub(crate) fn new(
+        policy: &str,
+        tier: &'static str,
+        reason: Option<String>,
+        entry_id: &str,
+        operation: &str,
+        hint: Option<String>,
+    ) -> Self {
+        Self(Box::new(Denial {
+            policy: policy.to_owned(),
+            tier,
+            reason,
+            entry_id: entry_id.to_owned(),
+            operation: operation.to_owned(),
+            hint,
+        }))
+    }
+
+    /// Name of the policy.
+    #[must_use]
+    pub fn policy(&self) -> &str {
+        &self.0.policy
+    }
+
+    /// Tier of the policy: `enterprise`, `platform`, `application` or `function`.
+    #[must_use]
+    pub fn tier(&self) -> &str {
+        self.0.tier
+    }
+
+    /// What the policy gave as its reason, if it gave one.
+    #[must_use]
+    pub fn reason(&self) -> Option<&str> {
+        self.0.reason.as_deref()
+    }
+
+    /// The id under which the denial was logged.
+    #[must_use]
+    pub fn entry_id(&self) -> &str {
+        &self.0.entry_id
+    }
+
+    /// The operation that did not run.
+    #[must_use]
+    pub fn operation(&self) -> &str {
+        &self.0.operation
+    }
+}
+
+impl fmt::Display for PolicyDenied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let d = &self.0;
+        write!(f, "{} policy `{}` denied `{}`", d.tier, d.policy, d.operation)?;
+        if let Some(reason) = &d.reason {
+            write!(f, ": {reason}")?;
+        }
+        if let Some(hint) = &d.hint {
+            write!(f, " ({hint})")?;
+        }
+        Ok(())
+    }
+}
+
+impl StdError for PolicyDenied {}
+
+impl From<PolicyDenied> for Error {
+    fn from(error: PolicyDenied) -> Self {
+        Self::PolicyDenied(error)
+    }
+}
+
+/// A value that JCS (RFC 8785) cannot carry. The function did not run, and no policy was asked.
+#[derive(Debug)]
+pub struct CanonicalizationError {
+    place: String,
+    source: CanonicalError,
+}
+
+impl CanonicalizationError {
+    pub(crate) fn new(place: impl Into<String>, source: CanonicalError) -> Self {
+        Self { place: place.into(), source }
+    }
+
+    /// Where the value stands, such as `user`.
+    #[must_use]
+    pub fn place(&self) -> &str {
+        &self.place
+    }
+}
+
+impl fmt::Display for CanonicalizationError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` cannot be recorded: {}", self.place, self.source)
+    }
+}
+
+impl StdError for CanonicalizationError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(&self.source)
+    }
+}
+
+impl From<CanonicalizationError> for Error {
+    fn from(error: CanonicalizationError) -> Self {
+        Self::Canonicalization(error)
+    }
+}
+
+impl CanonicalError {
+    /// The error of an attribute value.
+    pub(crate) fn in_attribute(self, attribute: &str, name: &str) -> CanonicalizationError {
+        match attribute {
+            "attribute" => CanonicalizationError::new(name, self),
+            other => CanonicalizationError::new(format!("{other}({name})"), self),
+        }
+    }
+}
+
+/// The function has run, and its `completion` entry could not be made. Do not retry the call. Spec §6.
+#[derive(Debug)]
+pub struct CompletionError {
+    operation: String,
+    entry_id: String,
+    source: Box<Error>,
+}
+
+impl CompletionError {
+    pub(crate) fn new(operation: &str, entry_id: &str, source: Error) -> Self {
+        Self {
+            operation: operation.to_owned(),
+            entry_id: entry_id.to_owned(),
+            source: Box::new(source),
+        }
+    }
+
+    /// The id of the entry of the call that has run.
+    #[must_use]
+    pub fn entry_id(&self) -> &str {
+        &self.entry_id
+    }
+}
+
+impl fmt::Display for CompletionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "`{}` has run, but its output could not be recorded; do not retry it: {}",
+            self.operation, self.source
+        )
+    }
+}
+
+impl StdError for CompletionError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(&*self.source)
+    }
+}
+
+impl From<CompletionError> for Error {
+    fn from(error: CompletionError) -> Self {
+        Self::Completion(error)
+    }
+}

@@ -1,0 +1,218 @@
+//! On whose behalf: `with_user` and its like, and what protected code can ask. Spec §12, §15.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
+
+use opentelemetry::Context;
+use opentelemetry::baggage::{BaggageExt, BaggageMetadata, KeyValueMetadata};
+use pin_project_lite::pin_project;
+use serde_json::Value;
+
+use super::scope::{self, IdentityContext, OpenScope, Scope, ScopeEnv};
+use crate::call::Attribute;
+use crate::canonical::{self, CanonicalError};
+use crate::passport::Passport;
+use crate::runtime;
+
+/// Runs `future` on behalf of `user`: protected calls in it that name no user record this one.
+///
+/// Opens a scope, so that the calls inside are one lineage. The value is mirrored into OpenTelemetry
+/// Baggage as `kest.user`, for other instrumentation to read. A value that JCS cannot carry is the
+/// error of the calls inside.
+pub fn with_user<T: Attribute + ?Sized, F: Future>(user: &T, future: F) -> WithIdentity<F> {
+    WithIdentity::new(future, Member::User, user.to_value())
+}
+
+/// [`with_user`] for the agent that acts.
+pub fn with_agent<T: Attribute + ?Sized, F: Future>(agent: &T, future: F) -> WithIdentity<F> {
+    WithIdentity::new(future, Member::Agent, agent.to_value())
+}
+
+/// [`with_user`] for the task it acts for.
+pub fn with_task<T: Attribute + ?Sized, F: Future>(task: &T, future: F) -> WithIdentity<F> {
+    WithIdentity::new(future, Member::Task, task.to_value())
+}
+
+/// The user on whose behalf the calling code runs: a string or an object.
+#[must_use]
+pub fn get_current_user() -> Option<Value> {
+    current_member(Member::User)
+}
+
+/// The agent that acts.
+#[must_use]
+pub fn get_current_agent() -> Option<Value> {
+    current_member(Member::Agent)
+}
+
+/// The task it acts for.
+#[must_use]
+pub fn get_current_task() -> Option<Value> {
+    current_member(Member::Task)
+}
+
+/// The passport of the scope the calling code runs in: inside a protected function it ends with that
+/// function's own entry. `None` outside any scope.
+#[must_use]
+pub fn get_current_passport() -> Option<Passport> {
+    scope::current().map(|scope| scope.passport())
+}
+
+/// One of the three parts of an identity context.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Member {
+    User,
+    Agent,
+    Task,
+}
+
+impl Member {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Agent => "agent",
+            Self::Task => "task",
+        }
+    }
+
+    fn baggage_key(self) -> &'static str {
+        match self {
+            Self::User => "kest.user",
+            Self::Agent => "kest.agent",
+            Self::Task => "kest.task",
+        }
+    }
+
+    pub(crate) fn of(self, context: &IdentityContext) -> &Option<Arc<Value>> {
+        match self {
+            Self::User => &context.user,
+            Self::Agent => &context.agent,
+            Self::Task => &context.task,
+        }
+    }
+
+    fn of_mut(self, context: &mut IdentityContext) -> &mut Option<Arc<Value>> {
+        match self {
+            Self::User => &mut context.user,
+            Self::Agent => &mut context.agent,
+            Self::Task => &mut context.task,
+        }
+    }
+}
+
+fn current_member(member: Member) -> Option<Value> {
+    let scope = scope::current();
+    let known = scope.as_ref().and_then(|scope| effective_identity(scope.env(), member));
+    let believes_baggage = || {
+        let kest = scope.as_ref().and_then(|s| s.env().kests.first().cloned()).or_else(runtime::global);
+        kest.is_some_and(|kest| kest.config().propagation.trust_baggage_identity)
+    };
+    match known {
+        Some(value) => Some(Value::clone(&value)),
+        None if believes_baggage() => baggage_identity(member).map(Value::String),
+        None => None,
+    }
+}
+
+/// What the enclosing hook had, else what is ambient. Spec §6 step 4.
+pub(crate) fn effective_identity(env: &ScopeEnv, member: Member) -> Option<Arc<Value>> {
+    member.of(&env.inherited).as_ref().or(member.of(&env.ambient).as_ref()).cloned()
+}
+
+/// A baggage string, believed only under `[propagation] trust_baggage_identity`. It never becomes an object.
+pub(crate) fn baggage_identity(member: Member) -> Option<String> {
+    Context::map_current(|cx| cx.baggage().get(member.baggage_key()).map(|v| v.as_str().to_owned()))
+}
+
+pin_project! {
+    /// A future with an identity context. Made by [`with_user`], [`with_agent`] and [`with_task`].
+    #[derive(Debug)]
+    #[must_use = "futures do nothing unless polled"]
+    pub struct WithIdentity<F> {
+        #[pin]
+        future: Option<F>,
+        member: Member,
+        value: Option<Result<Value, CanonicalError>>,
+        open: Option<OpenScope>,
+    }
+
+    impl<F> PinnedDrop for WithIdentity<F> {
+        fn drop(this: Pin<&mut Self>) {
+            this.finish();
+        }
+    }
+}
+
+impl<F> WithIdentity<F> {
+    fn new(future: F, member: Member, value: Result<Value, CanonicalError>) -> Self {
+        Self { future: Some(future), member, value: Some(value), open: None }
+    }
+
+    fn finish(self: Pin<&mut Self>) {
+        let mut this = self.project();
+        let entered = this.open.as_ref().map(OpenScope::enter);
+        this.future.set(None);
+        drop(entered);
+        this.open.take();
+    }
+}
+
+impl<F: Future> Future for WithIdentity<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        let this = self.as_mut().project();
+        if let Some(value) = this.value.take() {
+            *this.open = Some(open(*this.member, value));
+        }
+        let entered = this.open.as_ref().map(OpenScope::enter);
+        let Some(future) = this.future.as_pin_mut() else { return Poll::Pending };
+        let polled = future.poll(cx);
+        drop(entered);
+        if polled.is_ready() {
+            self.finish();
+        }
+        polled
+    }
+}
+
+fn open(member: Member, value: Result<Value, CanonicalError>) -> OpenScope {
+    let current = scope::current();
+    let mut env = match &current {
+        Some(current) => ScopeEnv::clone(current.env()),
+        None => ScopeEnv { trace_id: crate::clock::random_trace_id(), ..ScopeEnv::default() },
+    };
+    let mut mirrored = None;
+    match value {
+        Ok(Value::Null) => *member.of_mut(&mut env.ambient) = None,
+        Ok(value) => {
+            mirrored = match &value {
+                Value::String(text) => Some(text.clone()),
+                other => canonical::to_string(other).ok(),
+            };
+            *member.of_mut(&mut env.ambient) = Some(Arc::new(value));
+        }
+        Err(error) => env.invalid = Some(Arc::new((member.name(), error))),
+    }
+    let env = Arc::new(env);
+    let scope = match &current {
+        Some(current) => Scope::branch(current, env),
+        None => Scope::root(env, crate::passport::Tips::new()),
+    };
+    let mut open = OpenScope::new(scope);
+    if let Some(text) = mirrored {
+        // `with_baggage` replaces everything, so what is there goes along.
+        let mut all: Vec<KeyValueMetadata> = open
+            .context
+            .baggage()
+            .iter()
+            .filter(|(key, _)| key.as_str() != member.baggage_key())
+            .map(|(key, (value, metadata))| KeyValueMetadata::new(key.clone(), value.clone(), metadata.clone()))
+            .collect();
+        all.push(KeyValueMetadata::new(member.baggage_key(), text, BaggageMetadata::default()));
+        open.context = open.context.with_baggage(all);
+    }
+    open
+}

@@ -1,0 +1,230 @@
+//! Scopes opened by hand: `kest.scope`, `kest.enter`, `kest::root`. Spec §5.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
+
+use super::scope::{self, Entered, OpenScope, Scope, ScopeEnv};
+use crate::passport::{Passport, Tips};
+use crate::runtime::Kest;
+use crate::verify::VerifiedPassport;
+
+/// What a scope is opened with.
+#[derive(Debug, Default)]
+struct Opening {
+    /// The `Kest` put in force, if any.
+    kest: Option<Kest>,
+    /// Whether a new lineage starts whatever runs around it.
+    fresh: bool,
+    /// The verified history it goes on from.
+    tips: Option<Tips>,
+    source: Option<Arc<str>>,
+    ingress: bool,
+}
+
+impl Opening {
+    /// Opens the scope: a branch of the current one, or the root of a lineage.
+    fn open(self) -> OpenScope {
+        let current = scope::current();
+        let mut env = match &current {
+            Some(current) => ScopeEnv::clone(current.env()),
+            None => ScopeEnv { trace_id: crate::clock::random_trace_id(), ..ScopeEnv::default() },
+        };
+        if let Some(kest) = self.kest {
+            // INVARIANT: a scope adds a `Kest`, so the tiers of those around it stay in force (spec §11).
+            env.kests.insert(0, kest);
+        }
+        if let Some(source) = self.source {
+            env.root_source = Some(source);
+        }
+        // INVARIANT: what serves a request from outside never becomes an inside by a scope of its own.
+        env.ingress |= self.ingress;
+        let scope = match (current, self.tips) {
+            (Some(current), None) if !self.fresh => Scope::branch(&current, Arc::new(env)),
+            (_, tips) => {
+                env.trace_id = crate::clock::random_trace_id();
+                Scope::root(Arc::new(env), tips.unwrap_or_default())
+            }
+        };
+        OpenScope::new(scope)
+    }
+}
+
+pin_project! {
+    /// A future in a scope, which is opened when the future is first polled.
+    ///
+    /// Made by [`Kest::scope`], [`root`] and `VerifiedPassport::scope`.
+    #[derive(Debug)]
+    #[must_use = "futures do nothing unless polled"]
+    pub struct Scoped<F> {
+        #[pin]
+        future: Option<F>,
+        opening: Option<Opening>,
+        open: Option<OpenScope>,
+    }
+
+    impl<F> PinnedDrop for Scoped<F> {
+        fn drop(this: Pin<&mut Self>) {
+            this.finish();
+        }
+    }
+}
+
+impl<F> Scoped<F> {
+    fn new(future: F, opening: Opening) -> Self {
+        Self { future: Some(future), opening: Some(opening), open: None }
+    }
+
+    pub(crate) fn with_kest(kest: Kest, future: F) -> Self {
+        Self::new(future, Opening { kest: Some(kest), ..Opening::default() })
+    }
+
+    pub(crate) fn continuing(tips: Tips, future: F) -> Self {
+        Self::new(future, Opening { fresh: true, tips: Some(tips), ..Opening::default() })
+    }
+
+    /// The source of roots in this scope that name none, spec §8. An unknown one is the error of the call.
+    pub fn source(mut self, source: &str) -> Self {
+        if let Some(opening) = &mut self.opening {
+            opening.source = Some(Arc::from(source));
+        }
+        self
+    }
+
+    /// Says that the scope serves a request from outside: a root in it that names no source counts as
+    /// `unauthenticated`, and one that claims to be `system` or `internal` is refused. Spec §8.
+    pub fn ingress(mut self) -> Self {
+        if let Some(opening) = &mut self.opening {
+            opening.ingress = true;
+        }
+        self
+    }
+
+    /// Gives the passport of the scope beside the value of the future.
+    pub fn with_passport(self) -> ScopedWithPassport<F> {
+        ScopedWithPassport { scoped: self }
+    }
+
+    /// Drops the future inside the scope, then closes the scope.
+    fn finish(self: Pin<&mut Self>) -> Passport {
+        let mut this = self.project();
+        let entered = this.open.as_ref().map(OpenScope::enter);
+        this.future.set(None);
+        drop(entered);
+        this.open.take().map_or_else(Passport::new, |open| open.scope.passport())
+    }
+}
+
+impl<F: Future> Scoped<F> {
+    fn poll_inner(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<(F::Output, Passport)> {
+        let this = self.as_mut().project();
+        if let Some(opening) = this.opening.take() {
+            *this.open = Some(opening.open());
+        }
+        let entered = this.open.as_ref().map(OpenScope::enter);
+        let Some(future) = this.future.as_pin_mut() else { return Poll::Pending };
+        let polled = future.poll(cx);
+        drop(entered);
+        match polled {
+            Poll::Ready(value) => Poll::Ready((value, self.finish())),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl<F: Future> Future for Scoped<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.poll_inner(cx).map(|(value, _)| value)
+    }
+}
+
+pin_project! {
+    /// A future in a scope; gives its value and the scope's passport.
+    #[derive(Debug)]
+    #[must_use = "futures do nothing unless polled"]
+    pub struct ScopedWithPassport<F> {
+        #[pin]
+        scoped: Scoped<F>,
+    }
+}
+
+impl<F> ScopedWithPassport<F> {
+    /// See [`Scoped::source`].
+    pub fn source(self, source: &str) -> Self {
+        Self { scoped: self.scoped.source(source) }
+    }
+
+    /// See [`Scoped::ingress`].
+    pub fn ingress(self) -> Self {
+        Self { scoped: self.scoped.ingress() }
+    }
+}
+
+impl<F: Future> Future for ScopedWithPassport<F> {
+    type Output = (F::Output, Passport);
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.project().scoped.poll_inner(cx)
+    }
+}
+
+/// Runs `future` as the root of a lineage of its own: one job of a worker loop.
+pub fn root<F: Future>(future: F) -> Scoped<F> {
+    Scoped::new(future, Opening { fresh: true, ..Opening::default() })
+}
+
+/// [`root`], giving the passport beside the value.
+pub fn root_with_passport<F: Future>(future: F) -> ScopedWithPassport<F> {
+    root(future).with_passport()
+}
+
+impl VerifiedPassport {
+    /// Runs `future` in a scope that goes on from this passport: its calls have the tips as parents.
+    pub fn scope<F: Future>(&self, future: F) -> Scoped<F> {
+        Scoped::continuing(self.passport().tip_nodes().clone(), future)
+    }
+
+    /// [`Self::scope`] for code that is not async: holds until the guard is dropped.
+    pub fn enter(&self) -> ScopeGuard {
+        ScopeGuard::continuing(self.passport().tip_nodes().clone())
+    }
+}
+
+/// Keeps the calling thread in a scope. Made by [`Kest::enter`] and `VerifiedPassport::enter`.
+#[derive(Debug)]
+#[must_use = "the scope is left when the guard is dropped"]
+pub struct ScopeGuard {
+    // Fields drop in order: the thread leaves the scope before it is closed.
+    _entered: Entered,
+    open: OpenScope,
+}
+
+impl ScopeGuard {
+    fn new(opening: Opening) -> Self {
+        let open = opening.open();
+        Self { _entered: open.enter(), open }
+    }
+
+    pub(crate) fn with_kest(kest: Kest) -> Self {
+        Self::new(Opening { kest: Some(kest), ..Opening::default() })
+    }
+
+    pub(crate) fn with_kest_and_source(kest: Kest, source: &str) -> Self {
+        Self::new(Opening { kest: Some(kest), source: Some(Arc::from(source)), ..Opening::default() })
+    }
+
+    pub(crate) fn continuing(tips: Tips) -> Self {
+        Self::new(Opening { fresh: true, tips: Some(tips), ..Opening::default() })
+    }
+
+    /// The passport as it stands: what has ended in this scope.
+    #[must_use]
+    pub fn passport(&self) -> Passport {
+        self.open.scope.passport()
+    }
+}

@@ -1,0 +1,299 @@
+//! A scope: the tips of a lineage where code runs now, and how they flow back. Spec §5.
+
+use std::cell::RefCell;
+use std::marker::PhantomData;
+use std::mem;
+use std::sync::Arc;
+
+use opentelemetry::{Context, ContextGuard};
+use parking_lot::Mutex;
+use serde_json::Value;
+use smallvec::SmallVec;
+
+use crate::canonical::CanonicalError;
+use crate::passport::{Node, Passport, Tips};
+use crate::runtime::Kest;
+
+/// On whose behalf code runs. Values are shared by the whole lineage below.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct IdentityContext {
+    pub(crate) user: Option<Arc<Value>>,
+    pub(crate) agent: Option<Arc<Value>>,
+    pub(crate) task: Option<Arc<Value>>,
+}
+
+/// What scopes of one lineage share until one of them changes it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ScopeEnv {
+    /// The `Kest`s in force, innermost first.
+    pub(crate) kests: SmallVec<[Kest; 1]>,
+    /// 32 lower-case hex digits.
+    pub(crate) trace_id: Arc<str>,
+    /// From the enclosing hook.
+    pub(crate) inherited: IdentityContext,
+    /// From `with_user` and its like, and from a service's identity layer.
+    pub(crate) ambient: IdentityContext,
+    /// An identity value that cannot be recorded: the error of every call below.
+    pub(crate) invalid: Option<Arc<(&'static str, CanonicalError)>>,
+    /// The source of a root that names none.
+    pub(crate) root_source: Option<Arc<str>>,
+    /// Whether the lineage serves a request from outside.
+    pub(crate) ingress: bool,
+}
+
+/// A place in the code's own structure that holds tips.
+#[derive(Debug)]
+pub(crate) struct Scope {
+    env: Arc<ScopeEnv>,
+    /// Distance from the root scope.
+    level: u32,
+    /// The tips of the scope this was opened from, which what happens here comes after.
+    base: Tips,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    parent: Option<Arc<Scope>>,
+    tips: Tips,
+    closed: bool,
+}
+
+impl Scope {
+    /// A scope without a parent: a new lineage, or the continuation of a verified one.
+    pub(crate) fn root(env: Arc<ScopeEnv>, tips: Tips) -> Arc<Self> {
+        Self::make(env, None, Tips::new(), tips)
+    }
+
+    /// A branch: starts with the tips of `parent` as they are now.
+    pub(crate) fn branch(parent: &Arc<Self>, env: Arc<ScopeEnv>) -> Arc<Self> {
+        let base = parent.tips();
+        Self::make(env, Some(parent), base.clone(), base)
+    }
+
+    /// The scope of a hook's body: its one tip is the hook's entry, whose parents are `base`.
+    pub(crate) fn body(parent: Option<&Arc<Self>>, env: Arc<ScopeEnv>, base: Tips, entry: Arc<Node>) -> Arc<Self> {
+        Self::make(env, parent, base, smallvec::smallvec![entry])
+    }
+
+    fn make(env: Arc<ScopeEnv>, parent: Option<&Arc<Self>>, base: Tips, tips: Tips) -> Arc<Self> {
+        if let Some(parent) = parent {
+            parent.forget_closed_ancestors();
+        }
+        Arc::new(Self {
+            env,
+            level: parent.map_or(0, |p| p.level.saturating_add(1)),
+            base,
+            state: Mutex::new(State { parent: parent.cloned(), tips, closed: false }),
+        })
+    }
+
+    pub(crate) fn env(&self) -> &Arc<ScopeEnv> {
+        &self.env
+    }
+
+    pub(crate) fn tips(&self) -> Tips {
+        self.state.lock().tips.clone()
+    }
+
+    pub(crate) fn passport(&self) -> Passport {
+        Passport::from_tips(self.tips())
+    }
+
+    /// Puts a signed entry in the place of the tips it names as parents.
+    pub(crate) fn replace(&self, parents: &[Arc<Node>], entry: &Arc<Node>) {
+        self.state.lock().absorb(parents, std::slice::from_ref(entry));
+    }
+
+    /// Ends the scope: its tips flow to the nearest ancestor that is still open.
+    ///
+    /// A closed scope on the way takes them too, so that code which still holds it goes on from them.
+    pub(crate) fn close(&self) {
+        let (tips, mut next) = {
+            let mut state = self.state.lock();
+            state.closed = true;
+            (state.tips.clone(), state.parent.clone())
+        };
+        while let Some(scope) = next {
+            let mut state = scope.state.lock();
+            state.absorb(&self.base, &tips);
+            if !state.closed {
+                return;
+            }
+            let above = state.parent.clone();
+            drop(state);
+            if above.is_none() && tips.iter().any(|tip| !contains(&self.base, tip)) {
+                tracing::warn!(
+                    target: "kest",
+                    "a branch ended after its whole lineage had; its entries are signed and audited, \
+                     but stand in no passport: join the branch before the lineage ends"
+                );
+            }
+            next = above;
+        }
+    }
+
+    fn parent(&self) -> Option<Arc<Self>> {
+        self.state.lock().parent.clone()
+    }
+
+    /// Cuts closed scopes out of the way up: a task that goes on by spawning its successor
+    /// must not keep all its predecessors.
+    fn forget_closed_ancestors(&self) {
+        let Some(mut parent) = self.parent() else { return };
+        let mut moved = false;
+        loop {
+            let above = {
+                let state = parent.state.lock();
+                if state.closed { state.parent.clone() } else { None }
+            };
+            match above {
+                Some(above) => {
+                    parent = above;
+                    moved = true;
+                }
+                None => break,
+            }
+        }
+        if moved {
+            let old = self.state.lock().parent.replace(parent);
+            drop(old);
+        }
+    }
+
+    /// Whether `self` is `other` or stands above it.
+    fn encloses(self: &Arc<Self>, other: &Arc<Self>) -> bool {
+        let mut at = Some(Arc::clone(other));
+        while let Some(scope) = at {
+            if Arc::ptr_eq(self, &scope) {
+                return true;
+            }
+            at = if scope.level > self.level { scope.parent() } else { None };
+        }
+        false
+    }
+}
+
+impl Drop for Scope {
+    fn drop(&mut self) {
+        let mut next = self.state.get_mut().parent.take();
+        while let Some(scope) = next {
+            next = Arc::into_inner(scope).and_then(|mut scope| scope.state.get_mut().parent.take());
+        }
+    }
+}
+
+impl State {
+    /// `tips = tips − base ∪ new`. Where nothing happened since `base`, nothing changes.
+    fn absorb(&mut self, base: &[Arc<Node>], new: &[Arc<Node>]) {
+        if new.iter().all(|tip| contains(base, tip)) {
+            return;
+        }
+        self.tips.retain(|tip| !contains(base, tip));
+        for tip in new {
+            if !contains(base, tip) && !contains(&self.tips, tip) {
+                self.tips.push(Arc::clone(tip));
+            }
+        }
+    }
+}
+
+fn contains(tips: &[Arc<Node>], tip: &Arc<Node>) -> bool {
+    tips.iter().any(|t| Arc::ptr_eq(t, tip) || t.hash() == tip.hash())
+}
+
+thread_local! {
+    static CURRENT: RefCell<Option<Arc<Scope>>> = const { RefCell::new(None) };
+}
+
+/// The scope as the OpenTelemetry context carries it.
+#[derive(Debug)]
+struct Carried(Arc<Scope>);
+
+/// The context that carries `scope`, made from the current one.
+pub(crate) fn context_with(scope: &Arc<Scope>) -> Context {
+    Context::current_with_value(Carried(Arc::clone(scope)))
+}
+
+/// The scope in which the calling code runs.
+///
+/// Kest keeps its own store and mirrors it into the OpenTelemetry context. Where the two differ,
+/// the deeper of two related scopes wins (a stale context must not hide what happened since, and a
+/// context carried into a task by hand counts); of two unrelated ones, Kest's own.
+pub(crate) fn current() -> Option<Arc<Scope>> {
+    let own = CURRENT.with_borrow(Clone::clone);
+    let carried = Context::map_current(|cx| cx.get::<Carried>().map(|c| Arc::clone(&c.0)));
+    match (own, carried) {
+        (Some(own), Some(carried)) => Some(deeper(own, carried)),
+        (own, carried) => own.or(carried),
+    }
+}
+
+fn deeper(own: Arc<Scope>, carried: Arc<Scope>) -> Arc<Scope> {
+    if carried.encloses(&own) {
+        own
+    } else if own.encloses(&carried) {
+        carried
+    } else {
+        tracing::warn!(
+            target: "kest",
+            "the OpenTelemetry context carries the lineage of another request; \
+             Kest goes on with its own: do not attach contexts across requests"
+        );
+        own
+    }
+}
+
+/// While it lives, code on this thread runs in the scope.
+#[derive(Debug)]
+#[must_use = "the scope is left when the guard is dropped"]
+pub(crate) struct Entered {
+    previous: Option<Arc<Scope>>,
+    _context: ContextGuard,
+    /// Entering is a matter of one thread.
+    _not_send: PhantomData<*const ()>,
+}
+
+/// Enters a scope on this thread.
+pub(crate) fn enter(scope: &Arc<Scope>, context: &Context) -> Entered {
+    let previous = CURRENT.with_borrow_mut(|current| current.replace(Arc::clone(scope)));
+    Entered { previous, _context: context.clone().attach(), _not_send: PhantomData }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        let left = CURRENT.with_borrow_mut(|current| mem::replace(current, self.previous.take()));
+        // Dropped outside the borrow: the last reference may drop a whole lineage.
+        drop(left);
+    }
+}
+
+/// A scope with the context to enter it by; closed when the last owner lets go.
+#[derive(Debug)]
+pub(crate) struct OpenScope {
+    pub(crate) scope: Arc<Scope>,
+    pub(crate) context: Context,
+}
+
+impl OpenScope {
+    pub(crate) fn new(scope: Arc<Scope>) -> Self {
+        let context = context_with(&scope);
+        Self { scope, context }
+    }
+
+    /// With the span of a call in the context.
+    pub(crate) fn under(scope: Arc<Scope>, context: Context) -> Self {
+        let context = context.with_value(Carried(Arc::clone(&scope)));
+        Self { scope, context }
+    }
+
+    pub(crate) fn enter(&self) -> Entered {
+        enter(&self.scope, &self.context)
+    }
+}
+
+impl Drop for OpenScope {
+    fn drop(&mut self) {
+        self.scope.close();
+    }
+}

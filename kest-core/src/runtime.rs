@@ -1,0 +1,334 @@
+//! `Kest`: identity, engine and configuration in one handle, and the process-wide default. Spec §15.
+
+use std::fmt;
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+
+use crate::audit::AuditSink;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::error::{ConfigurationError, ConfigurationErrorKind, Error};
+use crate::identity::IdentityProvider;
+use crate::lineage::{ScopeGuard, Scoped};
+use crate::policy::PolicyEngine;
+use crate::trust::{TrustEvaluator, TrustModel};
+
+/// Everything a protected call needs from its deployment. Cheap to clone.
+///
+/// ```
+/// # fn main() -> Result<(), kest_core::Error> {
+/// # use kest_core::{Kest, policy::*, identity::*, error::*, jws::Jws, keys::Jwks};
+/// # fn configure(identity: impl IdentityProvider + 'static, engine: impl PolicyEngine + 'static) -> Result<(), Error> {
+/// let kest = Kest::builder().identity(identity).engine(engine).build()?;
+/// kest_core::configure(kest)?;
+/// # Ok(()) }
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Kest(Arc<Inner>);
+
+struct Inner {
+    identity: Arc<dyn IdentityProvider>,
+    engine: Arc<dyn PolicyEngine>,
+    config: Config,
+    /// Whether a configuration was found, or its absence was agreed to.
+    config_settled: bool,
+    model: TrustModel,
+    evaluator: Option<Arc<dyn TrustEvaluator>>,
+    model_name: Arc<str>,
+    audit: Option<Arc<dyn AuditSink>>,
+    clock: Clock,
+    replaces_outer_tiers: bool,
+}
+
+impl Kest {
+    /// Begins a configuration.
+    #[must_use]
+    pub fn builder() -> KestBuilder {
+        KestBuilder::default()
+    }
+
+    /// Runs `future` under this `Kest`, in a scope: a branch of the current lineage, or a new one.
+    ///
+    /// Inside a scope of another `Kest`, or beside a global one, the tiers of all of them hold.
+    pub fn scope<F: Future>(&self, future: F) -> Scoped<F> {
+        Scoped::with_kest(self.clone(), future)
+    }
+
+    /// [`Self::scope`] for code that is not async: holds until the guard is dropped.
+    pub fn enter(&self) -> ScopeGuard {
+        ScopeGuard::with_kest(self.clone())
+    }
+
+    /// [`Self::enter`], with the source of roots that name none.
+    pub fn enter_from(&self, source: &str) -> ScopeGuard {
+        ScopeGuard::with_kest_and_source(self.clone(), source)
+    }
+
+    /// The identity provider.
+    #[must_use]
+    pub fn identity(&self) -> &Arc<dyn IdentityProvider> {
+        &self.0.identity
+    }
+
+    /// The policy engine.
+    #[must_use]
+    pub fn engine(&self) -> &Arc<dyn PolicyEngine> {
+        &self.0.engine
+    }
+
+    /// The configuration in force; the default one when there is no file.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    /// The trust model.
+    #[must_use]
+    pub fn trust_model(&self) -> &TrustModel {
+        &self.0.model
+    }
+
+    pub(crate) fn evaluator(&self) -> &Arc<dyn TrustEvaluator> {
+        self.0.evaluator.as_ref().unwrap_or_else(|| self.0.model.evaluator())
+    }
+
+    /// What `metadata.trust.model` says: the model, or `model/evaluator` with an evaluator of one's own.
+    pub(crate) fn model_name(&self) -> &Arc<str> {
+        &self.0.model_name
+    }
+
+    pub(crate) fn audit(&self) -> Option<&Arc<dyn AuditSink>> {
+        self.0.audit.as_ref()
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    pub(crate) fn config_settled(&self) -> bool {
+        self.0.config_settled
+    }
+
+    pub(crate) fn replaces_outer_tiers(&self) -> bool {
+        self.0.replaces_outer_tiers
+    }
+
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl fmt::Debug for Kest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kest")
+            .field("identity", &self.0.identity)
+            .field("engine", &self.0.engine)
+            .field("config", &self.0.config.path)
+            .field("trust_model", &self.0.model_name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Builds a [`Kest`].
+#[derive(Debug, Default)]
+#[must_use]
+pub struct KestBuilder {
+    identity: Option<Arc<dyn IdentityProvider>>,
+    engine: Option<Arc<dyn PolicyEngine>>,
+    config: Option<Config>,
+    config_path: Option<PathBuf>,
+    without_config: bool,
+    model: Option<TrustModel>,
+    evaluator: Option<Arc<dyn TrustEvaluator>>,
+    audit: Option<Arc<dyn AuditSink>>,
+    fixed_clock: Option<u64>,
+    replaces_outer_tiers: bool,
+}
+
+impl KestBuilder {
+    /// Who signs.
+    pub fn identity(mut self, identity: impl IdentityProvider + 'static) -> Self {
+        self.identity = Some(Arc::new(identity));
+        self
+    }
+
+    /// Who decides. The deployment's engine judges the enterprise, platform and application tiers,
+    /// and the function tier unless a call names an engine of its own.
+    pub fn engine(mut self, engine: impl PolicyEngine + 'static) -> Self {
+        self.engine = Some(Arc::new(engine));
+        self
+    }
+
+    /// The configuration file to read when `KEST_CONFIG` is not set. Default: `./kest.toml` if it exists.
+    pub fn config_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.config_path = Some(path.into());
+        self
+    }
+
+    /// A configuration made in code, instead of a file. `KEST_CONFIG` is not read.
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = Some(config);
+        self
+    }
+
+    /// Agrees to run without a configuration, also where code was compiled with one: no enterprise,
+    /// platform and application tiers.
+    pub fn without_config(mut self) -> Self {
+        self.without_config = true;
+        self
+    }
+
+    /// The trust model, instead of the configuration's.
+    pub fn trust_model(mut self, model: TrustModel) -> Self {
+        self.model = Some(model);
+        self
+    }
+
+    /// An evaluator of one's own, over the model's sources.
+    pub fn trust_evaluator(mut self, evaluator: impl TrustEvaluator + 'static) -> Self {
+        self.evaluator = Some(Arc::new(evaluator));
+        self
+    }
+
+    /// A durable sink that acknowledges every entry before the protected body runs.
+    pub fn audit(mut self, sink: impl AuditSink + 'static) -> Self {
+        self.audit = Some(Arc::new(sink));
+        self
+    }
+
+    /// Options that weaken what Kest promises.
+    pub fn dangerous(self) -> DangerousBuilder {
+        DangerousBuilder(self)
+    }
+
+    /// The `Kest`.
+    ///
+    /// # Errors
+    /// When identity or engine are missing, or the configuration cannot be read.
+    pub fn build(self) -> Result<Kest, Error> {
+        let missing = |kind, message: &str| Error::from(ConfigurationError::new(kind, message));
+        let identity = self.identity.ok_or_else(|| {
+            missing(
+                ConfigurationErrorKind::MissingIdentity,
+                "no identity provider: give one with `.identity(…)`, \
+                 such as `LocalEd25519Provider::generate()?` for development",
+            )
+        })?;
+        let engine = self.engine.ok_or_else(|| {
+            missing(
+                ConfigurationErrorKind::MissingEngine,
+                "no policy engine: give one with `.engine(…)`, such as `RegoEngine::from_dir(\"policies\")?`",
+            )
+        })?;
+        let (config, config_settled) = match (self.config, self.without_config) {
+            (Some(config), _) => (config, true),
+            (None, true) => (Config::default(), true),
+            (None, false) => match Config::find(self.config_path.as_deref())? {
+                Some(config) => (config, true),
+                None => (Config::default(), false),
+            },
+        };
+        let model = match self.model {
+            Some(model) => model,
+            None => config.trust_model()?,
+        };
+        if let Some(source) = &config.trust.root_source {
+            model.require(source)?;
+        }
+        let model_name = match &self.evaluator {
+            Some(evaluator) => Arc::from(format!("{}/{}", model.name(), evaluator.name())),
+            None => Arc::from(model.name()),
+        };
+        Ok(Kest(Arc::new(Inner {
+            identity,
+            engine,
+            config,
+            config_settled,
+            model,
+            evaluator: self.evaluator,
+            model_name,
+            audit: self.audit,
+            clock: self.fixed_clock.map_or_else(Clock::default, Clock::fixed),
+            replaces_outer_tiers: self.replaces_outer_tiers,
+        })))
+    }
+}
+
+/// Options that weaken what Kest promises. Each is named for what it gives up.
+#[derive(Debug)]
+#[must_use]
+pub struct DangerousBuilder(KestBuilder);
+
+impl DangerousBuilder {
+    /// In a scope of this `Kest`, the tiers of the global one and of enclosing scopes do not hold.
+    pub fn replace_outer_tiers(mut self) -> KestBuilder {
+        self.0.replaces_outer_tiers = true;
+        self.0
+    }
+
+    /// A counter instead of clock and randomness, from `start_ms` (epoch milliseconds) on: entries
+    /// regenerate byte for byte. For test vectors only; ids then repeat from run to run.
+    pub fn fixed_clock(mut self, start_ms: u64) -> KestBuilder {
+        self.0.fixed_clock = Some(start_ms);
+        self.0
+    }
+}
+
+static GLOBAL: RwLock<Option<Kest>> = RwLock::new(None);
+
+/// Sets the process-wide default, once.
+///
+/// # Errors
+/// When there is one already; [`reconfigure`] replaces it.
+pub fn configure(kest: Kest) -> Result<(), ConfigurationError> {
+    let mut global = GLOBAL.write();
+    if global.is_some() {
+        return Err(ConfigurationError::new(
+            ConfigurationErrorKind::AlreadyConfigured,
+            "kest is configured already; use `kest::reconfigure` to replace it, \
+             or `kest.scope(…)` for one task or test",
+        ));
+    }
+    *global = Some(kest);
+    Ok(())
+}
+
+/// Sets or replaces the process-wide default.
+pub fn reconfigure(kest: Kest) {
+    let old = GLOBAL.write().replace(kest);
+    drop(old);
+}
+
+/// Removes the process-wide default.
+pub fn clear() {
+    let old = GLOBAL.write().take();
+    drop(old);
+}
+
+/// The process-wide default, if there is one.
+#[must_use]
+pub fn global() -> Option<Kest> {
+    GLOBAL.read().clone()
+}
+
+/// The `Kest` in force for the calling code: the innermost scope's, else the global one.
+#[must_use]
+pub fn current() -> Option<Kest> {
+    crate::lineage::scope::current().and_then(|scope| scope.env().kests.first().cloned()).or_else(global)
+}
+
+/// The engine in force for the calling code.
+#[must_use]
+pub fn get_active_engine() -> Option<Arc<dyn PolicyEngine>> {
+    current().map(|kest| Arc::clone(kest.engine()))
+}
+
+/// The identity in force for the calling code.
+#[must_use]
+pub fn get_active_identity() -> Option<Arc<dyn IdentityProvider>> {
+    current().map(|kest| Arc::clone(kest.identity()))
+}

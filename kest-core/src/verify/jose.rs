@@ -1,0 +1,203 @@
+//! The first two steps for one entry: compact JWS, header, payload, schema. RFC 7515 §5.2, spec §3.
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use base64_simd::{AsOut, STANDARD, URL_SAFE_NO_PAD};
+use serde_json::Value;
+use smallvec::SmallVec;
+
+use super::failure::{Step, VerifyFailure};
+use super::verifier::Limits;
+use crate::canonical::parse_strict;
+use crate::entry::{EntryError, KestEntry};
+use crate::jws::{Algorithm, sha256};
+
+/// An entry that was read, and what its signature is checked with.
+#[derive(Debug)]
+pub(super) struct Parsed {
+    pub(super) entry: KestEntry,
+    pub(super) header: Arc<Header>,
+    /// Length of the signing input: the first two segments and the dot between them.
+    pub(super) signed: usize,
+    pub(super) signature: SmallVec<[u8; 64]>,
+    pub(super) hash: [u8; 32],
+}
+
+#[derive(Debug)]
+pub(super) struct Header {
+    pub(super) alg: Algorithm,
+    pub(super) kid: Option<Box<str>>,
+    /// DER of the first certificate of `x5c`.
+    pub(super) leaf: Option<Vec<u8>>,
+    /// Why an own entry may not have this header, if it may not.
+    foreign_only: Option<ForeignOnly>,
+}
+
+#[derive(Debug)]
+enum ForeignOnly {
+    Member(String),
+    Malformed { member: &'static str, problem: &'static str },
+}
+
+/// Parses entries, remembering the headers seen last: a principal signs with few.
+pub(super) struct Parser<'a> {
+    limits: &'a Limits,
+    accept_mock: bool,
+    payload: Vec<u8>,
+    headers: SmallVec<[(&'a str, Arc<Header>); 8]>,
+}
+
+/// Longest header and signature segments; headers carry certificate chains.
+const HEADER_LIMIT: usize = 64 * 1024;
+const SIGNATURE_LIMIT: usize = 2 * 1024;
+
+type Failed = (Step, VerifyFailure);
+
+impl<'a> Parser<'a> {
+    pub(super) fn new(limits: &'a Limits, accept_mock: bool) -> Self {
+        Self { limits, accept_mock, payload: Vec::new(), headers: SmallVec::new() }
+    }
+
+    pub(super) fn parse(&mut self, jws: &'a str) -> Result<Parsed, Failed> {
+        let parse = |failure| (Step::Parse, failure);
+        let mut segments = jws.split('.');
+        let (Some(header), Some(payload), Some(signature), None) =
+            (segments.next(), segments.next(), segments.next(), segments.next())
+        else {
+            return Err(parse(VerifyFailure::Segments { found: jws.split('.').count() }));
+        };
+        let header = self.header(header).map_err(parse)?;
+        self.decode_payload(payload).map_err(parse)?;
+        let signature = decode_signature(signature).map_err(parse)?;
+        if header.alg == Algorithm::Hs256 && !self.accept_mock {
+            return Err(parse(VerifyFailure::MockNotAccepted));
+        }
+        let entry = KestEntry::from_payload(&self.payload).map_err(|error| match error {
+            EntryError::Canonical(source) => parse(VerifyFailure::Payload(source)),
+            other => (Step::Schema, VerifyFailure::Schema(other)),
+        })?;
+        if entry.is_own() {
+            match &header.foreign_only {
+                None => {}
+                Some(ForeignOnly::Member(member)) => {
+                    return Err(parse(VerifyFailure::HeaderMember { member: member.clone() }));
+                }
+                Some(ForeignOnly::Malformed { member, problem }) => {
+                    return Err(parse(VerifyFailure::HeaderMalformed { member, problem }));
+                }
+            }
+        }
+        self.check_limits(&entry).map_err(|failure| (Step::Schema, failure))?;
+        let hash = sha256(jws.as_bytes());
+        let signed = jws.rfind('.').unwrap_or_default();
+        Ok(Parsed { entry, header, signed, signature, hash })
+    }
+
+    fn header(&mut self, segment: &'a str) -> Result<Arc<Header>, VerifyFailure> {
+        if let Some((_, header)) = self.headers.iter().find(|(known, _)| *known == segment) {
+            return Ok(Arc::clone(header));
+        }
+        if segment.len() > HEADER_LIMIT {
+            return Err(VerifyFailure::TooLarge { part: "header", limit: HEADER_LIMIT });
+        }
+        let header = Arc::new(read_header(segment)?);
+        if self.headers.len() == self.headers.inline_size() {
+            self.headers.remove(0);
+        }
+        self.headers.push((segment, Arc::clone(&header)));
+        Ok(header)
+    }
+
+    fn decode_payload(&mut self, segment: &str) -> Result<(), VerifyFailure> {
+        let limit = self.limits.entry_bytes;
+        // Four characters stand for three bytes.
+        if segment.len() / 4 * 3 > limit {
+            return Err(VerifyFailure::TooLarge { part: "payload", limit });
+        }
+        self.payload.clear();
+        URL_SAFE_NO_PAD
+            .decode_append(segment, &mut self.payload)
+            .map_err(|_| VerifyFailure::Base64 { segment: "payload" })
+    }
+
+    fn check_limits(&self, entry: &KestEntry) -> Result<(), VerifyFailure> {
+        let Limits { parents, taints, taint_bytes, .. } = *self.limits;
+        if entry.parents.len() > parents {
+            return Err(VerifyFailure::TooManyParents { found: entry.parents.len(), limit: parents });
+        }
+        for list in [&entry.added_taints, &entry.removed_taints, &*entry.taints] {
+            if list.len() > taints {
+                return Err(VerifyFailure::TooManyTaints { what: "more taints", limit: taints });
+            }
+            if list.iter().any(|taint| taint.len() > taint_bytes) {
+                return Err(VerifyFailure::TooManyTaints { what: "a taint of more bytes", limit: taint_bytes });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn decode_signature(segment: &str) -> Result<SmallVec<[u8; 64]>, VerifyFailure> {
+    let failure = VerifyFailure::Base64 { segment: "signature" };
+    if segment.len() > SIGNATURE_LIMIT {
+        return Err(VerifyFailure::TooLarge { part: "signature", limit: SIGNATURE_LIMIT });
+    }
+    // 86 characters are the 64 bytes of an EdDSA or ES256 signature.
+    let mut bytes = SmallVec::from_elem(0, segment.len() / 4 * 3 + 2);
+    let length = match URL_SAFE_NO_PAD.decode(segment.as_bytes(), bytes.as_mut_slice().as_out()) {
+        Ok(decoded) => decoded.len(),
+        Err(_) => return Err(failure),
+    };
+    bytes.truncate(length);
+    Ok(bytes)
+}
+
+fn read_header(segment: &str) -> Result<Header, VerifyFailure> {
+    let json = URL_SAFE_NO_PAD.decode_to_vec(segment).map_err(|_| VerifyFailure::Base64 { segment: "header" })?;
+    let malformed = |member, problem| VerifyFailure::HeaderMalformed { member, problem };
+    let Value::Object(members) = parse_strict(&json).map_err(VerifyFailure::HeaderJson)? else {
+        return Err(malformed("alg", "is missing: the header is no object"));
+    };
+    // Spec §3. An extension that must be understood is one that is not; a key never comes with its signature.
+    for member in ["crit", "b64", "jwk", "jku", "x5u"] {
+        if members.contains_key(member) {
+            return Err(VerifyFailure::HeaderMember { member: member.to_owned() });
+        }
+    }
+    let alg = match members.get("alg") {
+        Some(Value::String(name)) => {
+            Algorithm::from_str(name).map_err(|_| VerifyFailure::Algorithm { name: name.clone() })?
+        }
+        Some(_) => return Err(malformed("alg", "is not a string")),
+        None => return Err(malformed("alg", "is missing")),
+    };
+    let kid = match members.get("kid") {
+        Some(Value::String(kid)) => Some(kid.as_str().into()),
+        Some(_) => return Err(malformed("kid", "is not a string")),
+        None => None,
+    };
+    let leaf = members.get("x5c").map(leaf_certificate).transpose()?;
+    let unknown = members.keys().find(|name| !matches!(name.as_str(), "alg" | "kid" | "typ" | "x5c"));
+    let foreign_only = if let Some(member) = unknown {
+        Some(ForeignOnly::Member(member.clone()))
+    } else if kid.is_none() {
+        Some(ForeignOnly::Malformed { member: "kid", problem: "is missing" })
+    } else if members.get("typ").and_then(Value::as_str) != Some("JWS") {
+        Some(ForeignOnly::Malformed { member: "typ", problem: "is not `JWS`" })
+    } else {
+        None
+    };
+    Ok(Header { alg, kid, leaf, foreign_only })
+}
+
+/// RFC 7515 §4.1.6: a list of certificates in standard base64, leaf first.
+fn leaf_certificate(x5c: &Value) -> Result<Vec<u8>, VerifyFailure> {
+    let malformed = VerifyFailure::HeaderMalformed { member: "x5c", problem: "is no list of certificates in base64" };
+    let Some(chain) = x5c.as_array().filter(|chain| !chain.is_empty()) else { return Err(malformed) };
+    let decoded: Option<Vec<Vec<u8>>> = chain
+        .iter()
+        .map(|certificate| STANDARD.decode_to_vec(certificate.as_str()?).ok())
+        .collect();
+    decoded.and_then(|chain| chain.into_iter().next()).ok_or(malformed)
+}

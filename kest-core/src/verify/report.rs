@@ -1,0 +1,136 @@
+//! What a verification found, axis by axis.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// One axis of a [`Report`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Axis {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Why, in words.
+    pub reason: String,
+}
+
+/// Verdict on one axis. What was not checked is not good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+pub enum Verdict {
+    /// Checked, and good.
+    #[serde(rename = "pass")]
+    Pass,
+    /// Checked, and bad.
+    #[serde(rename = "fail")]
+    Fail,
+    /// Not checked: nothing is known.
+    #[serde(rename = "not checked")]
+    NotChecked,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pass => "pass",
+            Self::Fail => "fail",
+            Self::NotChecked => "not checked",
+        })
+    }
+}
+
+impl Axis {
+    pub(super) fn pass(reason: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Pass, reason: reason.into() }
+    }
+
+    pub(super) fn fail(reason: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Fail, reason: reason.into() }
+    }
+
+    pub(super) fn not_checked(reason: impl Into<String>) -> Self {
+        Self { verdict: Verdict::NotChecked, reason: reason.into() }
+    }
+}
+
+/// Something worth knowing that is no failure.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// Index of the entry, unless it is about the passport as a whole.
+    pub entry: Option<usize>,
+    /// What it is.
+    pub text: String,
+}
+
+/// What a verification found. It never says just "valid": each axis speaks for itself. Spec §13.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Report {
+    /// Number of entries.
+    pub entries: usize,
+    /// Every entry is signed by a key of its principal.
+    pub signatures: Axis,
+    /// Every parent is there, and nothing comes twice.
+    pub links: Axis,
+    /// Every principal is anchored.
+    pub identity: Axis,
+    /// Trust and taints follow from those of the parents, within everybody's authority.
+    pub semantics: Axis,
+    /// Nothing is missing at the end.
+    pub completeness: Axis,
+    /// The entries are from when they say.
+    pub time: Axis,
+    /// What else was seen.
+    pub findings: Vec<Finding>,
+}
+
+impl Report {
+    pub(super) fn new(entries: usize) -> Self {
+        let later = || Axis::not_checked(if entries == 0 { "the passport is empty" } else { "not reached" });
+        Self {
+            entries,
+            signatures: later(),
+            links: later(),
+            identity: later(),
+            semantics: later(),
+            completeness: later(),
+            time: later(),
+            findings: Vec::new(),
+        }
+    }
+
+    pub(super) fn find(&mut self, entry: Option<usize>, text: impl Into<String>) {
+        self.findings.push(Finding { entry, text: text.into() });
+    }
+
+    /// The axes with their names, in a fixed order.
+    #[must_use]
+    pub fn axes(&self) -> [(&'static str, &Axis); 6] {
+        [
+            ("signatures", &self.signatures),
+            ("links", &self.links),
+            ("identity", &self.identity),
+            ("semantics", &self.semantics),
+            ("completeness", &self.completeness),
+            ("time", &self.time),
+        ]
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.entries {
+            0 => writeln!(f, "an empty passport: nothing is attested")?,
+            1 => writeln!(f, "1 entry")?,
+            n => writeln!(f, "{n} entries")?,
+        }
+        for (name, axis) in self.axes() {
+            writeln!(f, "{name:<13} {:<12} {}", axis.verdict.to_string(), axis.reason)?;
+        }
+        for finding in &self.findings {
+            match finding.entry {
+                Some(entry) => writeln!(f, "finding       entry {entry}: {}", finding.text)?,
+                None => writeln!(f, "finding       {}", finding.text)?,
+            }
+        }
+        Ok(())
+    }
+}

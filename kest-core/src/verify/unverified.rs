@@ -1,0 +1,89 @@
+//! A passport that nobody has checked yet.
+
+use serde_json::Value;
+
+use super::failure::VerifyError;
+use super::verified::VerifiedPassport;
+use super::verifier::Verifier;
+use crate::canonical::parse_strict;
+use crate::error::{LineageError, LineageErrorKind};
+
+/// A passport as it was received: compact JWS strings, of which nothing is believed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UnverifiedPassport {
+    pub(super) entries: Vec<Box<str>>,
+}
+
+impl UnverifiedPassport {
+    /// A passport without entries.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Reads a JSON array of strings. `[]` is a valid empty passport. Spec §4.
+    ///
+    /// # Errors
+    /// When the text is anything else. Malformed input is never an empty passport.
+    pub fn deserialize(text: &str) -> Result<Self, LineageError> {
+        let malformed = |what: &str| {
+            let message = format!("{what}; a passport is a JSON array of compact JWS strings");
+            LineageError::new(LineageErrorKind::Malformed, message)
+        };
+        let value = parse_strict(text.as_bytes())
+            .map_err(|error| malformed("the passport cannot be read").with_source(error))?;
+        let Value::Array(items) = value else {
+            return Err(malformed("the passport is no JSON array"));
+        };
+        let entries = items.into_iter().enumerate().map(|(index, item)| match item {
+            Value::String(jws) => Ok(jws.into_boxed_str()),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+                Err(malformed(&format!("entry {index} of the passport is no string")))
+            }
+        });
+        Ok(Self { entries: entries.collect::<Result<_, _>>()? })
+    }
+
+    /// The JSON array of the entries.
+    #[must_use]
+    pub fn serialize(&self) -> String {
+        let entries = self.entries.iter().map(|jws| Value::String(jws.to_string())).collect();
+        Value::Array(entries).to_string()
+    }
+
+    /// Appends a compact JWS, unchecked.
+    pub fn add_signature(&mut self, jws: impl Into<Box<str>>) {
+        self.entries.push(jws.into());
+    }
+
+    /// The compact JWS strings, in the order they came.
+    pub fn entries(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.entries.iter().map(|jws| &**jws)
+    }
+
+    /// Number of entries.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there are no entries.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Checks everything that spec §13 says, step by step, each step over all entries before the next.
+    ///
+    /// # Errors
+    /// The first failure, with its entry, its step and the report up to there.
+    pub fn verify(self, verifier: &Verifier) -> Result<VerifiedPassport, VerifyError> {
+        super::run(self.entries, verifier)
+    }
+}
+
+impl<S: Into<Box<str>>> FromIterator<S> for UnverifiedPassport {
+    fn from_iter<I: IntoIterator<Item = S>>(entries: I) -> Self {
+        Self { entries: entries.into_iter().map(Into::into).collect() }
+    }
+}

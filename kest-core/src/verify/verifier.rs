@@ -1,0 +1,243 @@
+//! What a passport is verified against.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::authority::Authority;
+use super::keysource::KeySource;
+use crate::error::ConfigurationError;
+use crate::jws::unhex;
+use crate::trust::TrustModel;
+
+/// Keys, authority and options of a verification. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Verifier {
+    pub(super) sources: Arc<[Arc<dyn KeySource>]>,
+    pub(super) authority: Arc<Authority>,
+    pub(super) models: Arc<Models>,
+    pub(super) options: Options,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Models {
+    pub(super) guide: TrustModel,
+    pub(super) spec_v0_3: TrustModel,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Options {
+    pub(super) expected_tip: Option<[u8; 32]>,
+    pub(super) linear: bool,
+    pub(super) strict: bool,
+    pub(super) ingress: Option<Ingress>,
+    pub(super) limits: Limits,
+    pub(super) threads: Option<usize>,
+    pub(super) accept_mock: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ingress {
+    pub(super) now_ms: u64,
+    pub(super) max_age_ms: u64,
+    pub(super) skew_ms: u64,
+}
+
+/// Limits of a verification. Spec §17.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Bytes of one payload: 64 KiB.
+    pub entry_bytes: usize,
+    /// Entries of a passport: unbounded, but see `ingress_entries`.
+    pub entries: usize,
+    /// Entries of a passport at ingress: 256.
+    pub ingress_entries: usize,
+    /// Parents of an entry: 256.
+    pub parents: usize,
+    /// Taints in each list of an entry: 256.
+    pub taints: usize,
+    /// Bytes of a taint: 256.
+    pub taint_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            entry_bytes: 64 * 1024,
+            entries: usize::MAX,
+            ingress_entries: 256,
+            parents: 256,
+            taints: 256,
+            taint_bytes: 256,
+        }
+    }
+}
+
+impl Verifier {
+    /// A verifier with these keys and no options.
+    #[must_use]
+    pub fn new(keys: impl KeySource + 'static) -> Self {
+        Self::builder().keys(keys).build()
+    }
+
+    /// Begins a verifier. Without keys it knows nobody, and refuses every entry.
+    #[must_use]
+    pub fn builder() -> VerifierBuilder {
+        VerifierBuilder {
+            sources: Vec::new(),
+            authority: Authority::default(),
+            models: Models { guide: TrustModel::guide(), spec_v0_3: TrustModel::spec_v0_3() },
+            options: Options::default(),
+        }
+    }
+
+    /// The same verifier at another time; it checks time only if it was built for ingress.
+    #[must_use]
+    pub fn at(&self, now_ms: u64) -> Self {
+        let mut other = self.clone();
+        other.options.ingress = self.options.ingress.map(|ingress| Ingress { now_ms, ..ingress });
+        other
+    }
+
+    /// The same verifier expecting another tip.
+    ///
+    /// # Errors
+    /// When `tip` is no SHA-256 in lowercase hex.
+    pub fn expecting(&self, tip: &str) -> Result<Self, InvalidTip> {
+        let mut other = self.clone();
+        other.options.expected_tip = Some(parse_tip(tip)?);
+        Ok(other)
+    }
+
+    /// Threads for `entries` entries. Starting one costs about as much as checking a signature.
+    pub(super) fn threads(&self, entries: usize, least: usize) -> usize {
+        if entries < least {
+            return 1;
+        }
+        let available = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        self.options.threads.unwrap_or_else(available).clamp(1, entries)
+    }
+}
+
+/// Builds a [`Verifier`].
+#[derive(Debug)]
+#[must_use]
+pub struct VerifierBuilder {
+    sources: Vec<Arc<dyn KeySource>>,
+    authority: Authority,
+    models: Models,
+    options: Options,
+}
+
+impl VerifierBuilder {
+    /// Adds a source of keys. A principal that two sources know with different keys fails.
+    pub fn keys(mut self, source: impl KeySource + 'static) -> Self {
+        self.sources.push(Arc::new(source));
+        self
+    }
+
+    /// Who may do what.
+    pub fn authority(mut self, authority: Authority) -> Self {
+        self.authority = authority;
+        self
+    }
+
+    /// The score of a source that is not built in, as `[trust.sources]` gives it.
+    ///
+    /// # Errors
+    /// When the name is built in, or has another score already, or the score is over 100.
+    pub fn source(mut self, name: &str, score: u8) -> Result<Self, ConfigurationError> {
+        let guide = self.models.guide.register(name, score);
+        // The maps differ: a source may be built into one of them and be a deployment's own in the other.
+        self.models.spec_v0_3.register(name, score).or(guide)?;
+        Ok(self)
+    }
+
+    /// The only tip the passport may have, as the hash of its JWS. Catches a truncated tail, which nothing else can,
+    /// and a second root spliced in.
+    ///
+    /// # Errors
+    /// When `tip` is no SHA-256 in lowercase hex.
+    pub fn expected_tip(mut self, tip: &str) -> Result<Self, InvalidTip> {
+        self.options.expected_tip = Some(parse_tip(tip)?);
+        Ok(self)
+    }
+
+    /// Every entry's first parent must be the entry before it.
+    pub fn linear(mut self) -> Self {
+        self.options.linear = true;
+        self
+    }
+
+    /// Whatever would be a warning or a clamped score fails.
+    pub fn strict(mut self) -> Self {
+        self.options.strict = true;
+        self
+    }
+
+    /// Where a lineage comes in from elsewhere: at most [`Limits::ingress_entries`] entries, tips at most `max_age`
+    /// old, nothing later than `now_ms` and `skew`, and no semantic violation by anybody.
+    pub fn ingress(mut self, now_ms: u64, max_age: Duration, skew: Duration) -> Self {
+        let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        self.options.ingress = Some(Ingress { now_ms, max_age_ms: ms(max_age), skew_ms: ms(skew) });
+        self
+    }
+
+    /// Other limits.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.options.limits = limits;
+        self
+    }
+
+    /// Threads that parse entries and check signatures; by default as many as there are cores.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.options.threads = Some(threads);
+        self
+    }
+
+    /// Options that weaken the verification.
+    pub fn dangerous(self) -> DangerousVerifierBuilder {
+        DangerousVerifierBuilder(self)
+    }
+
+    /// The verifier.
+    #[must_use]
+    pub fn build(self) -> Verifier {
+        Verifier {
+            sources: self.sources.into(),
+            authority: Arc::new(self.authority),
+            models: Arc::new(self.models),
+            options: self.options,
+        }
+    }
+}
+
+/// Options that weaken the verification.
+#[derive(Debug)]
+#[must_use]
+pub struct DangerousVerifierBuilder(VerifierBuilder);
+
+impl DangerousVerifierBuilder {
+    /// Accepts entries signed with the mock key, of principals without anchors. Anybody can make such entries.
+    pub fn accept_mock(mut self) -> VerifierBuilder {
+        self.0.options.accept_mock = true;
+        self.0
+    }
+}
+
+/// A tip that is no hash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidTip(String);
+
+impl fmt::Display for InvalidTip {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "tip `{}` is no SHA-256 in lowercase hex (64 digits)", self.0)
+    }
+}
+
+impl std::error::Error for InvalidTip {}
+
+fn parse_tip(tip: &str) -> Result<[u8; 32], InvalidTip> {
+    unhex(tip).ok_or_else(|| InvalidTip(tip.to_owned()))
+}

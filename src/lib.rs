@@ -1,0 +1,94 @@
+//! **Provable execution.** One attribute on a function, and every call of it is tied to a workload
+//! identity, allowed by policy, signed, and chained into a Merkle DAG that anyone can verify later.
+//!
+//! ```text
+//!  receive_order ──▶ screen_order ──▶ check_stock ──┐
+//!   trust 40          trust 40   └──▶ price_order ──┴─▶ confirm ──▶ …   each box: who, for whom, on what,
+//!   +unverified       +unverified     (fork)     (join)               allowed by which policy; signed, hashed
+//! ```
+//!
+//! # Quick start
+//!
+//! ```
+//! use kest::{Kest, kest_verified};
+//! use kest::identity::LocalEd25519Provider;
+//! use kest::policy::MockPolicyEngine;
+//!
+//! #[kest_verified(
+//!     policy = "kest/allow_trusted",
+//!     source_type = "user_input",
+//!     user = "alice",
+//!     resource_attr = serde_json::json!({ "order": order }),
+//! )]
+//! fn approve(order: &str) -> Result<String, kest::Error> {
+//!     Ok(format!("{order} approved"))
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let identity = std::sync::Arc::new(LocalEd25519Provider::generate()?);
+//! let kest = Kest::builder()
+//!     .identity(std::sync::Arc::clone(&identity))
+//!     .engine(MockPolicyEngine::allow()) // in a service: RegoEngine::from_dir("policies")?
+//!     .without_config()
+//!     .build()?;
+//!
+//! let lineage = kest.enter();
+//! assert_eq!(approve("order-17")?, "order-17 approved");
+//!
+//! // Anybody who has the public keys can check the record.
+//! use kest::verify::{Anchors, UnverifiedPassport, Verifier};
+//! let text = lineage.passport().serialize();
+//! let verifier = Verifier::builder().keys(Anchors::from_provider(&*identity)?).build();
+//! let verified = UnverifiedPassport::deserialize(&text)?.verify(&verifier)?;
+//! assert_eq!(&*verified.entries()[0].operation, "approve");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Where to read on
+//!
+//! - [`kest_verified`]: the attribute, its arguments, and what is checked at compile time.
+//! - [`Kest`]: identity, engine and `kest.toml` in one handle; [`configure`], [`Kest::scope`].
+//! - [`lineage`]: how the DAG follows the code; [`join!`], [`spawn`], [`lineage::LineageExt::in_lineage`].
+//! - [`identity`], [`policy`], [`trust`]: what a call consults, and the traits to bring one's own.
+//! - [`verify`]: from bytes to a [`verify::VerifiedPassport`], and the report.
+//! - `docs/spec.md` in the repository: the contract, section by section.
+//!
+//! # Features
+//!
+//! | feature | default | what it adds |
+//! |---|---|---|
+//! | `rego` | yes | [`policy::RegoEngine`]: Rego policies in the process |
+//! | `tokio` | yes | [`spawn`]: tokio tasks that keep their lineage |
+
+pub use kest_core::{
+    Error, Kest, KestBuilder, Passport, PassportEntry, clear, configure, get_active_engine, get_active_identity,
+    global, join, reconfigure,
+};
+pub use kest_core::{audit, canonical, config, entry, error, jws, keys, lineage, taint, telemetry, trust, verify};
+pub use kest_core::lineage::{
+    get_current_agent, get_current_passport, get_current_task, get_current_user, root, root_with_passport,
+    with_agent, with_task, with_user,
+};
+#[cfg(feature = "tokio")]
+pub use kest_core::lineage::{JoinHandle, spawn};
+pub use kest_core::trust::register_origin_trust;
+pub use kest_macros::kest_verified;
+
+/// Who signs: the trait, and the providers of this build.
+pub mod identity {
+    pub use kest_core::identity::*;
+    pub use kest_providers::identity::*;
+}
+
+/// Who decides: the trait, and the engines of this build.
+pub mod policy {
+    pub use kest_core::policy::*;
+    pub use kest_providers::policy::*;
+}
+
+/// Suites that every provider passes, for those who write their own.
+pub use kest_providers::conformance;
+
+#[doc(hidden)]
+pub use kest_core::__private;

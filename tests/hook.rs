@@ -1,0 +1,441 @@
+//! What happens around a protected call (spec §6): what is refused, what is recorded, and when the body runs.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use kest::audit::{AuditRecord, AuditSink};
+use kest::error::{AuditError, AuditErrorKind, ConfigurationErrorKind, IdentityError, IdentityErrorKind};
+use kest::identity::{BoxFuture, IdentityProvider, StaticIdentity};
+use kest::jws::Jws;
+use kest::keys::Jwks;
+use kest::policy::MockPolicyEngine;
+use kest::trust::TrustEvaluator;
+use kest::{Error, Kest, kest_verified};
+use kest_tests::{kest, payloads, verify, workload};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+fn allow() -> Kest {
+    kest(&workload("w"), MockPolicyEngine::allow())
+}
+
+fn configuration(error: &Error) -> ConfigurationErrorKind {
+    match error {
+        Error::Configuration(error) => error.kind(),
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn without_a_kest_nothing_runs() {
+    #[kest_verified(policy = "kest", source_type = "system")]
+    fn protected() -> Result<(), Error> {
+        panic!("the body ran")
+    }
+    let error = protected().unwrap_err();
+    assert_eq!(configuration(&error), ConfigurationErrorKind::MissingKest);
+    assert!(error.to_string().contains("kest::configure"), "{error}");
+}
+
+#[test]
+fn a_misspelt_source_is_an_error_before_any_policy() {
+    #[kest_verified(policy = "kest", source_type = String::from("interal"))]
+    fn protected() -> Result<(), Error> {
+        panic!("the body ran")
+    }
+    let engine = MockPolicyEngine::allow();
+    let kest = kest(&workload("w"), engine.clone());
+    let _scope = kest.enter();
+    let error = protected().unwrap_err();
+    assert_eq!(configuration(&error), ConfigurationErrorKind::UnknownSource);
+    assert!(error.to_string().contains("did you mean `internal`?"), "{error}");
+    assert!(engine.calls().is_empty());
+}
+
+#[test]
+fn an_override_out_of_range_is_an_error_and_never_clamped() {
+    #[kest_verified(policy = "kest", source_type = "system", trust_override = score)]
+    fn protected(score: i32) -> Result<(), Error> {
+        Ok(())
+    }
+    let kest = allow();
+    let _scope = kest.enter();
+    for score in [101, -1, 300] {
+        assert_eq!(configuration(&protected(score).unwrap_err()), ConfigurationErrorKind::TrustOverride);
+    }
+    protected(100).unwrap();
+    protected(0).unwrap();
+}
+
+#[test]
+fn what_jcs_cannot_carry_is_refused_before_any_policy() {
+    #[kest_verified(policy = "kest", source_type = "system", resource_attr = json)]
+    fn protected<T: serde::Serialize>(json: T) -> Result<(), Error> {
+        panic!("the body ran")
+    }
+    let engine = MockPolicyEngine::allow();
+    let kest = kest(&workload("w"), engine.clone());
+    let _scope = kest.enter();
+    let not_a_number = protected(f64::NAN).unwrap_err();
+    let too_large = protected(u64::MAX).unwrap_err();
+    for error in [not_a_number, too_large] {
+        assert!(matches!(error, Error::Canonicalization(_)), "{error}");
+        assert!(error.to_string().contains("`resource_attr`"), "{error}");
+        assert!(std::error::Error::source(&error).is_some());
+    }
+    assert!(engine.calls().is_empty());
+}
+
+#[test]
+fn an_entry_too_large_for_verifiers_is_refused() {
+    #[kest_verified(policy = "kest", source_type = "system", resource_attr = text)]
+    fn protected(text: String) -> Result<(), Error> {
+        panic!("the body ran")
+    }
+    let kest = allow();
+    let scope = kest.enter();
+    let error = protected("x".repeat(64 * 1024)).unwrap_err();
+    assert!(matches!(error, Error::Lineage(_)), "{error}");
+    assert!(scope.passport().is_empty());
+}
+
+#[test]
+fn too_many_and_too_long_taints_are_refused() {
+    #[kest_verified(policy = "kest", source_type = "system", added_taints = taints)]
+    fn protected(taints: Vec<String>) -> Result<(), Error> {
+        Ok(())
+    }
+    let kest = allow();
+    let _scope = kest.enter();
+    let many = (0..257).map(|n| n.to_string()).collect();
+    for taints in [many, vec!["x".repeat(257)], vec![String::new()]] {
+        assert_eq!(configuration(&protected(taints).unwrap_err()), ConfigurationErrorKind::Taints);
+    }
+    protected((0..256).map(|n| n.to_string()).collect()).unwrap();
+}
+
+#[test]
+fn taints_go_only_where_somebody_says_so() {
+    #[kest_verified(policy = "kest", source_type = "system", removed_taints = taints)]
+    fn protected(taints: Vec<String>) -> Result<(), Error> {
+        Ok(())
+    }
+    let kest = allow();
+    let _scope = kest.enter();
+    assert_eq!(configuration(&protected(vec!["a".into()]).unwrap_err()), ConfigurationErrorKind::Taints);
+    protected(Vec::new()).unwrap();
+}
+
+#[test]
+fn a_root_without_a_source_counts_as_unauthenticated_and_the_denial_says_how_to_name_one() {
+    #[kest_verified(policy = "kest/allow_trusted")]
+    fn protected() -> Result<(), Error> {
+        Ok(())
+    }
+    let kest = kest(&workload("w"), kest_tests::rego());
+    let _scope = kest.enter();
+    let message = protected().unwrap_err().to_string();
+    assert!(message.contains("trust score is 10"), "{message}");
+    assert!(message.contains("`source_type = \"…\"`") && message.contains("`.source(\"…\")`"), "{message}");
+}
+
+#[tokio::test]
+async fn a_root_without_a_source_takes_its_scopes() {
+    #[kest_verified(policy = "kest")]
+    async fn protected() -> Result<(), Error> {
+        Ok(())
+    }
+    let (result, passport) = allow().scope(protected()).source("partner").with_passport().await;
+    result.unwrap();
+    let entry = &payloads(&passport)[0];
+    assert_eq!((&entry["trust_score"], &entry["metadata"]["trust"]["source_type"]), (&json!(60), &json!("partner")));
+
+    let error = allow().scope(protected()).source("partnr").await.unwrap_err();
+    assert_eq!(configuration(&error), ConfigurationErrorKind::UnknownSource);
+}
+
+#[tokio::test]
+async fn what_serves_the_outside_cannot_start_as_an_inside() {
+    #[kest_verified(policy = "kest", source_type = "system")]
+    async fn system() -> Result<(), Error> {
+        panic!("the body ran")
+    }
+    #[kest_verified(policy = "kest")]
+    async fn unnamed() -> Result<(), Error> {
+        Ok(())
+    }
+    let error = allow().scope(system()).ingress().await.unwrap_err();
+    assert_eq!(configuration(&error), ConfigurationErrorKind::RootSource);
+    // Nor by opening a lineage of its own inside.
+    let error = allow().scope(kest::root(system())).ingress().await.unwrap_err();
+    assert_eq!(configuration(&error), ConfigurationErrorKind::RootSource);
+    let (result, passport) = allow().scope(unnamed()).ingress().with_passport().await;
+    result.unwrap();
+    assert_eq!(payloads(&passport)[0]["metadata"]["trust"]["source_type"], "unauthenticated");
+}
+
+#[test]
+fn no_evaluator_exceeds_the_lowest_parent() {
+    #[derive(Debug)]
+    struct Generous;
+    impl TrustEvaluator for Generous {
+        fn calculate(&self, _: u8, _: &[u8]) -> u8 {
+            255
+        }
+        fn name(&self) -> &str {
+            "generous"
+        }
+    }
+    #[kest_verified(policy = "kest", source_type = "internet")]
+    fn low() -> Result<(), Error> {
+        Ok(())
+    }
+    #[kest_verified(policy = "kest", source_type = "system", trust_evaluator = Generous)]
+    fn high() -> Result<(), Error> {
+        Ok(())
+    }
+    let identity = workload("w");
+    let kest = kest(&identity, MockPolicyEngine::allow());
+    let scope = kest.enter();
+    low().unwrap();
+    high().unwrap();
+    let entry = payloads(&scope.passport())[1].clone();
+    assert_eq!(entry["trust_score"], 10);
+    assert_eq!(entry["metadata"]["trust"]["model"], "guide/generous");
+    verify(&scope.passport(), &[&identity]);
+}
+
+#[test]
+fn context_comes_from_the_attribute_then_the_provider_then_the_enclosing_call() {
+    #[kest_verified(policy = "kest", source_type = "system", user = "explicit", task = "t")]
+    fn outer() -> Result<(), Error> {
+        inner()
+    }
+    #[kest_verified(policy = "kest", agent = Option::<String>::None)]
+    fn inner() -> Result<(), Error> {
+        Ok(())
+    }
+    let identity = StaticIdentity::new("spiffe://kest.internal/static").unwrap().with_agent("fixed");
+    let kest = Kest::builder().identity(identity).engine(MockPolicyEngine::allow()).without_config().build().unwrap();
+    let scope = kest.enter();
+    outer().unwrap();
+    for entry in payloads(&scope.passport()) {
+        assert_eq!(entry["labels"]["kest.identity"], r#"{"agent":"fixed","task":"t","user":"explicit"}"#);
+    }
+}
+
+/// A provider that fails in the way it is told to.
+#[derive(Debug)]
+struct Broken(fn(&[u8]) -> Result<Jws, IdentityError>);
+
+impl IdentityProvider for Broken {
+    fn workload_id(&self) -> Result<Arc<str>, IdentityError> {
+        Ok(Arc::from("spiffe://kest.internal/broken"))
+    }
+    fn sign(&self, payload: &[u8]) -> Result<Jws, IdentityError> {
+        (self.0)(payload)
+    }
+    fn sign_async<'a>(&'a self, payload: &'a [u8]) -> BoxFuture<'a, Result<Jws, IdentityError>> {
+        Box::pin(async move { self.sign(payload) })
+    }
+    fn public_keys(&self) -> Result<Jwks, IdentityError> {
+        Ok(Jwks(Vec::new()))
+    }
+}
+
+#[tokio::test]
+async fn if_signing_fails_the_body_does_not_run() {
+    #[kest_verified(policy = "kest", source_type = "system", identity = Broken(how))]
+    fn protected(how: fn(&[u8]) -> Result<Jws, IdentityError>) -> Result<(), Error> {
+        panic!("the body ran")
+    }
+    #[kest_verified(policy = "kest", source_type = "system", identity = Broken(how))]
+    async fn protected_async(how: fn(&[u8]) -> Result<Jws, IdentityError>) -> Result<(), Error> {
+        panic!("the body ran")
+    }
+    let refuses: fn(&[u8]) -> _ = |_| Err(IdentityError::new(IdentityErrorKind::SvidExpired, "svid expired"));
+    let signs_something_else: fn(&[u8]) -> _ = |_| workload("other").sign(b"{}");
+    let kest = allow();
+    for how in [refuses, signs_something_else] {
+        let scope = kest.enter();
+        assert!(matches!(protected(how).unwrap_err(), Error::Identity(_)));
+        assert!(matches!(protected_async(how).await.unwrap_err(), Error::Identity(_)));
+        assert!(scope.passport().is_empty());
+    }
+}
+
+/// Keeps what it is given until it is full.
+#[derive(Debug, Clone)]
+struct Sink {
+    room: usize,
+    taken: Arc<AtomicUsize>,
+}
+
+impl AuditSink for Sink {
+    fn append(&self, record: &AuditRecord<'_>) -> Result<(), AuditError> {
+        assert_eq!(*record.hash, <[u8; 32]>::from(Sha256::digest(record.jws)));
+        if self.taken.load(Ordering::SeqCst) == self.room {
+            return Err(AuditError::new(AuditErrorKind::Full, "the audit store is full"));
+        }
+        self.taken.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+    fn append_async<'a>(&'a self, record: &'a AuditRecord<'a>) -> BoxFuture<'a, Result<(), AuditError>> {
+        Box::pin(async move { self.append(record) })
+    }
+}
+
+#[tokio::test]
+async fn an_entry_is_acknowledged_before_the_body_runs_or_the_body_does_not_run() {
+    #[kest_verified(policy = "kest", source_type = "system")]
+    async fn protected(ran: &Cell<usize>, sink: &Sink) -> Result<(), Error> {
+        ran.set(ran.get() + 1);
+        assert_eq!(sink.taken.load(Ordering::SeqCst), ran.get(), "not acknowledged when the body ran");
+        Ok(())
+    }
+    let sink = Sink { room: 2, taken: Arc::default() };
+    let kest = Kest::builder()
+        .identity(workload("w"))
+        .engine(MockPolicyEngine::allow())
+        .audit(sink.clone())
+        .without_config()
+        .build()
+        .unwrap();
+    let ran = Cell::new(0);
+    let ((), passport) = kest
+        .scope(async {
+            protected(&ran, &sink).await.unwrap();
+            protected(&ran, &sink).await.unwrap();
+            let error = protected(&ran, &sink).await.unwrap_err();
+            assert!(matches!(error, Error::Audit(_)) && !error.is_denied(), "{error}");
+        })
+        .with_passport()
+        .await;
+    assert_eq!((ran.get(), passport.len()), (2, 2));
+}
+
+#[tokio::test]
+async fn record_output_adds_a_completion_after_the_body() {
+    #[kest_verified(policy = "kest", source_type = "system", hash_input(id, amount), record_output)]
+    async fn pay(id: &str, amount: u32) -> Result<serde_json::Value, Error> {
+        step()?;
+        Ok(json!({ "paid": amount, "id": id }))
+    }
+    #[kest_verified(policy = "kest")]
+    fn step() -> Result<(), Error> {
+        Ok(())
+    }
+    let identity = workload("w");
+    let kest = kest(&identity, MockPolicyEngine::allow());
+    let (result, passport) = kest.scope(pay("x", 5)).with_passport().await;
+    result.unwrap();
+    let entries = payloads(&passport);
+    let sha = |text: &str| kest_tests::hex(&Sha256::digest(text));
+    assert_eq!(entries[0]["input_hash"], sha(r#"{"amount":5,"id":"x"}"#));
+    assert_eq!(entries[0]["content_hash"], "");
+    let completion = &entries[2];
+    assert_eq!(completion["classification"], "completion");
+    assert_eq!(completion["metadata"]["completes"], entries[0]["entry_id"]);
+    assert_eq!(completion["metadata"]["outcome"], "ok");
+    assert_eq!(completion["content_hash"], sha(r#"{"id":"x","paid":5}"#));
+    assert_eq!(completion["parent_ids"], json!([passport.entries()[1].hash()]));
+    verify(&passport, &[&identity]);
+}
+
+#[test]
+fn a_failed_body_is_completed_as_an_error() {
+    #[kest_verified(policy = "kest", source_type = "system", record_output)]
+    fn pay() -> Result<u8, Error> {
+        refused()
+    }
+    fn refused() -> Result<u8, Error> {
+        Err(AuditError::new(AuditErrorKind::Closed, "the body's own error").into())
+    }
+    let identity = workload("w");
+    let kest = kest(&identity, MockPolicyEngine::allow());
+    let scope = kest.enter();
+    assert_eq!(pay().unwrap_err().to_string(), "the body's own error");
+    let completion = payloads(&scope.passport())[1].clone();
+    assert_eq!((&completion["metadata"]["outcome"], &completion["content_hash"]), (&json!("error"), &json!("")));
+    verify(&scope.passport(), &[&identity]);
+}
+
+#[tokio::test]
+async fn an_output_that_cannot_be_recorded_says_that_the_call_has_run() {
+    #[kest_verified(policy = "kest", source_type = "system", record_output)]
+    fn pay(ran: &Cell<bool>) -> Result<f64, Error> {
+        ran.set(true);
+        Ok(f64::NAN)
+    }
+    #[kest_verified(policy = "kest", source_type = "system", record_output)]
+    async fn pay_async(ran: &Cell<bool>) -> Result<f64, Error> {
+        ran.set(true);
+        Ok(f64::NAN)
+    }
+    let kest = allow();
+    let _scope = kest.enter();
+    for asynchronous in [false, true] {
+        let ran = Cell::new(false);
+        let error = if asynchronous { pay_async(&ran).await } else { pay(&ran) }.unwrap_err();
+        assert!(ran.get() && error.already_executed() && !error.is_denied());
+        assert!(error.to_string().contains("do not retry"), "{error}");
+    }
+}
+
+#[test]
+fn a_call_compiled_with_a_configuration_refuses_to_run_without_one() {
+    use kest::__private::{CallSpec, Invocation, call_sync};
+    static SPEC: CallSpec = CallSpec {
+        operation: "pay",
+        function: "shop::pay",
+        policies: &["kest"],
+        classification: "system",
+        source_type: Some("system"),
+        added_taints: &[],
+        removed_taints: &[],
+        trust_override: None,
+        sanitizer: false,
+        labels: &[],
+        config_seen: Some("kest.toml"),
+    };
+    let pay = || call_sync(Invocation::new(&SPEC), Err, Result::is_err, || Ok::<(), Error>(()));
+    // This package's folder has no `kest.toml`, so the run finds none.
+    let lost = Kest::builder().identity(workload("w")).engine(MockPolicyEngine::allow()).build().unwrap();
+    {
+        let _scope = lost.enter();
+        let error = pay().unwrap_err();
+        assert_eq!(configuration(&error), ConfigurationErrorKind::MissingConfig);
+        assert!(error.to_string().contains("KEST_CONFIG"), "{error}");
+    }
+    let agreed = allow();
+    let _scope = agreed.enter();
+    pay().unwrap();
+}
+
+#[test]
+fn per_call_identity_and_engine_are_enough() {
+    #[kest_verified(
+        policy = "kest", source_type = "system",
+        identity = workload("own"), engine = MockPolicyEngine::allow(),
+    )]
+    fn protected() -> Result<kest::Passport, Error> {
+        Ok(kest::get_current_passport().unwrap())
+    }
+    let passport = protected().unwrap();
+    assert_eq!(payloads(&passport)[0]["labels"]["principal"], "spiffe://kest.internal/own");
+}
+
+#[test]
+fn labels_of_ones_own_are_signed() {
+    #[kest_verified(policy = "kest", source_type = "system", labels = {"team": "risk", "ticket": format!("T-{n}")})]
+    fn protected(n: u8) -> Result<(), Error> {
+        Ok(())
+    }
+    let kest = allow();
+    let scope = kest.enter();
+    protected(7).unwrap();
+    let labels = payloads(&scope.passport())[0]["labels"].clone();
+    assert_eq!((&labels["team"], &labels["ticket"]), (&json!("risk"), &json!("T-7")));
+}
