@@ -11,6 +11,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -27,7 +28,6 @@ use serde_json::json;
 #[kest_verified(
     policy = "orders/receive",
     source_type = "user_input",
-    user = &order.customer,
     resource_id = &order.id,
     added_taints = ["unverified_input"]
 )]
@@ -101,10 +101,11 @@ async fn process(order: &Order) -> Result<Receipt, ShopError> {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    tracing_subscriber::fmt().without_time().with_target(false).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().without_time().with_ansi(colours).with_writer(std::io::stderr).init();
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
 
-    let identity = Arc::new(LocalEd25519Provider::generate()?);
+    let identity = Arc::new(LocalEd25519Provider::new()?);
     kest::configure(
         Kest::builder()
             .identity(Arc::clone(&identity))
@@ -120,7 +121,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut first = None;
     for order in &orders {
         println!("\n── order {} of {} ──", order.id, order.customer);
-        let (outcome, passport) = kest::root_with_passport(process(order)).await;
+        // One lineage for each job, on behalf of the customer.
+        let (outcome, passport) = kest::root_with_passport(kest::with_user(&order.customer, process(order))).await;
         match outcome {
             Ok(receipt) => println!("   charged: {} cents", receipt.charged_cents),
             Err(ShopError::Kest(error)) if error.is_denied() => println!("   not charged: {error}"),
@@ -134,7 +136,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (passport, verified) = first.ok_or("no orders in the file")?;
     println!("\n── what the verifier says of the first ──");
     for (axis, result) in verified.report().axes() {
-        println!("   {axis:<13} {result}");
+        println!("   {axis:<13} {:<12} {}", result.verdict.to_string(), result.reason);
     }
     let tip = verified.tips().last().map(|tip| tip.hash()).unwrap_or_default();
     try_tampering(&passport, &verifier, &tip)?;
@@ -157,7 +159,7 @@ fn print_lineage(verified: &VerifiedPassport) {
             .parent_ids()
             .iter()
             .filter_map(|id| hashes.iter().position(|hash| hash == id))
-            .map(|parent| format!("#{}", parent + 1))
+            .map(|parent| format!("#{parent}"))
             .collect();
         let from = if parents.is_empty() { "root".to_owned() } else { format!("← {}", parents.join(" ")) };
         let what = match &*entry.classification {
@@ -166,7 +168,7 @@ fn print_lineage(verified: &VerifiedPassport) {
         };
         println!(
             "   #{:<2} {:<24} {:<10} trust {:>3}  {}",
-            index + 1,
+            index,
             what,
             from,
             entry.trust_score,

@@ -25,7 +25,7 @@
 //! }
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let identity = std::sync::Arc::new(LocalEd25519Provider::generate()?);
+//! let identity = std::sync::Arc::new(LocalEd25519Provider::new()?);
 //! let kest = Kest::builder()
 //!     .identity(std::sync::Arc::clone(&identity))
 //!     .engine(MockPolicyEngine::allow()) // in a service: RegoEngine::from_dir("policies")?

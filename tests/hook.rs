@@ -118,15 +118,30 @@ fn too_many_and_too_long_taints_are_refused() {
 
 #[test]
 fn taints_go_only_where_somebody_says_so() {
-    #[kest_verified(policy = "kest", source_type = "system", removed_taints = taints)]
-    fn protected(taints: Vec<String>) -> Result<(), Error> {
-        Ok(())
-    }
+    use kest::__private::{CallSpec, Invocation, call_sync};
+    // The attribute refuses this at compile time; the run-time does not rely on it.
+    static SPEC: CallSpec = CallSpec { removed_taints: &["a"], ..PLAIN };
     let kest = allow();
     let _scope = kest.enter();
-    assert_eq!(configuration(&protected(vec!["a".into()]).unwrap_err()), ConfigurationErrorKind::Taints);
-    protected(Vec::new()).unwrap();
+    let clean = |invocation| call_sync(invocation, Err, Result::is_err, || Ok::<(), Error>(()));
+    let error = clean(Invocation::new(&SPEC)).unwrap_err();
+    assert_eq!(configuration(&error), ConfigurationErrorKind::Taints);
+    clean(Invocation::new(&SPEC).trust_override(40)).unwrap();
 }
+
+const PLAIN: kest::__private::CallSpec = kest::__private::CallSpec {
+    operation: "pay",
+    function: "shop::pay",
+    policies: &["kest"],
+    classification: "system",
+    source_type: Some("system"),
+    added_taints: &[],
+    removed_taints: &[],
+    trust_override: None,
+    sanitizer: false,
+    labels: &[],
+    config_seen: None,
+};
 
 #[test]
 fn a_root_without_a_source_counts_as_unauthenticated_and_the_denial_says_how_to_name_one() {
@@ -217,7 +232,7 @@ fn context_comes_from_the_attribute_then_the_provider_then_the_enclosing_call() 
     fn inner() -> Result<(), Error> {
         Ok(())
     }
-    let identity = StaticIdentity::new("spiffe://kest.internal/static").unwrap().with_agent("fixed");
+    let identity = StaticIdentity::new("spiffe://kest.internal/static").unwrap().agent("fixed");
     let kest = Kest::builder().identity(identity).engine(MockPolicyEngine::allow()).without_config().build().unwrap();
     let scope = kest.enter();
     outer().unwrap();
@@ -387,19 +402,7 @@ async fn an_output_that_cannot_be_recorded_says_that_the_call_has_run() {
 #[test]
 fn a_call_compiled_with_a_configuration_refuses_to_run_without_one() {
     use kest::__private::{CallSpec, Invocation, call_sync};
-    static SPEC: CallSpec = CallSpec {
-        operation: "pay",
-        function: "shop::pay",
-        policies: &["kest"],
-        classification: "system",
-        source_type: Some("system"),
-        added_taints: &[],
-        removed_taints: &[],
-        trust_override: None,
-        sanitizer: false,
-        labels: &[],
-        config_seen: Some("kest.toml"),
-    };
+    static SPEC: CallSpec = CallSpec { config_seen: Some("kest.toml"), ..PLAIN };
     let pay = || call_sync(Invocation::new(&SPEC), Err, Result::is_err, || Ok::<(), Error>(()));
     // This package's folder has no `kest.toml`, so the run finds none.
     let lost = Kest::builder().identity(workload("w")).engine(MockPolicyEngine::allow()).build().unwrap();

@@ -64,7 +64,11 @@ async fn the_checks_of_the_peers_can_fail() {
         ("cut", good[1..].to_vec(), "does not stand before it"),
     ] {
         let folder = Folder::empty(name);
-        folder.write("spoiled", &serde_json::to_string(&entries).unwrap(), &case.anchors.to_json().to_string());
+        folder.write(
+            "spoiled",
+            &serde_json::to_string(&entries).unwrap(),
+            &case.anchors.to_json().to_string(),
+        );
         for (peer, outcome) in
             [("python", python("check.py", &[folder.path()])), ("node", node("check.mjs", &[folder.path()]))]
         {
@@ -94,13 +98,18 @@ async fn the_python_kest_accepts_our_passports_and_refuses_spoiled_ones() {
     for case in &cases {
         let entries = case.passport.entries();
         let scores: Vec<u8> = entries.iter().map(|entry| entry.trust_score()).collect();
-        let mut taints: Vec<&str> = entries.iter().flat_map(|entry| entry.taints().iter().map(|t| &**t)).collect();
+        let mut taints: Vec<&str> =
+            entries.iter().flat_map(|entry| entry.taints().iter().map(|t| &**t)).collect();
         taints.sort_unstable();
         taints.dedup();
         assert_eq!(answer["read"][case.name]["trust_scores"], serde_json::json!(scores), "{}", case.name);
         assert_eq!(answer["read"][case.name]["taints"], serde_json::json!(taints), "{}", case.name);
     }
-    report(&format!("python kest accepted {} passports and refused {} spoiled ones", cases.len(), 3 * cases.len() + linked));
+    report(&format!(
+        "python kest accepted {} passports and refused {} spoiled ones",
+        cases.len(),
+        3 * cases.len() + linked
+    ));
 }
 
 #[test]
@@ -159,17 +168,21 @@ async fn a_lineage_goes_from_rust_to_python_and_back() {
 }
 
 /// What is in the passports, as our own verifier reads them.
+#[derive(Default)]
 struct Expected {
     passports: usize,
     records: usize,
     roots: usize,
     links: usize,
     canonical: usize,
+    deviations: usize,
+    completions: usize,
+    sanitised: usize,
 }
 
 impl Expected {
     fn of(cases: &[Case]) -> Self {
-        let mut expected = Self { passports: cases.len(), records: 0, roots: 0, links: 0, canonical: 0 };
+        let mut expected = Self { passports: cases.len(), ..Self::default() };
         for case in cases {
             let verified = UnverifiedPassport::deserialize(&case.passport.serialize())
                 .unwrap()
@@ -179,11 +192,15 @@ impl Expected {
                 expected.records += 1;
                 expected.roots += usize::from(entry.is_root());
                 expected.links += entry.parents.len();
+                expected.deviations += entry.policy_context.deviations.len();
+                expected.completions += usize::from(&*entry.classification == "completion");
+                expected.sanitised += usize::from(!entry.removed_taints.is_empty());
                 let labels = ["kest.identity", "kest.resource_attr"];
                 expected.canonical += 1 + labels.iter().filter(|label| entry.label(label).is_some()).count();
             }
         }
-        assert!(expected.links > expected.records, "there are joins");
+        assert!(expected.roots + expected.links > expected.records, "there are joins");
+        assert!(expected.deviations > 0 && expected.completions > 0 && expected.sanitised > 0);
         expected
     }
 
@@ -195,7 +212,11 @@ impl Expected {
         for peer in verifiers {
             assert_eq!(counted[format!("{peer} accepted")], self.records);
             assert_eq!(counted[format!("{peer} refused")], TAMPERED * self.records);
-            report(&format!("{peer} accepted {} records and refused {} changed ones", self.records, TAMPERED * self.records));
+            report(&format!(
+                "{peer} accepted {} records and refused {} changed ones",
+                self.records,
+                TAMPERED * self.records
+            ));
         }
         for peer in canonicalisers {
             assert_eq!(counted[format!("{peer} canonical")], self.canonical);

@@ -392,10 +392,10 @@ pub trait Recorded {
     fn recorded(&self) -> Result<Option<Value>, canonical::CanonicalError>;
 }
 
-impl<T: Serialize, E> Recorded for Result<T, E> {
+impl<T: Attribute, E> Recorded for Result<T, E> {
     fn recorded(&self) -> Result<Option<Value>, canonical::CanonicalError> {
         match self {
-            Ok(value) => canonical::to_value(value).map(Some),
+            Ok(value) => value.to_value().map(Some),
             Err(_) => Ok(None),
         }
     }

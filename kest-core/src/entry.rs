@@ -1,5 +1,6 @@
 //! An entry, read from its payload: the schema of spec §2 as a type.
 
+mod context;
 mod error;
 mod own;
 mod read;

@@ -359,7 +359,9 @@ pub struct CanonicalizationError {
 }
 
 impl CanonicalizationError {
-    pub(crate) fn new(place: impl Into<String>, source: CanonicalError) -> Self {
+    /// The error of the value at `place`.
+    #[must_use]
+    pub fn new(place: impl Into<String>, source: CanonicalError) -> Self {
         Self { place: place.into(), source }
     }
 

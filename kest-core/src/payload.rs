@@ -3,7 +3,6 @@
 //! Members are written in the order of their keys' UTF-16 code units. The form is fixed, so no tree is
 //! built; property tests hold the writer to a general canonicaliser.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::canonical::{cmp_keys, write_str, write_u64};
@@ -66,7 +65,7 @@ pub(crate) struct Payload<'a> {
     pub(crate) added_taints: &'a [Arc<str>],
     pub(crate) removed_taints: &'a [Arc<str>],
     pub(crate) taints: &'a [Arc<str>],
-    pub(crate) labels: &'a mut Vec<(Cow<'static, str>, Cow<'a, str>)>,
+    pub(crate) labels: Vec<(&'a str, &'a str)>,
     pub(crate) policies: &'a PolicyLists,
     pub(crate) deviations: &'a [Deviation],
     /// Trace id and span id, when a span is active.
@@ -76,7 +75,7 @@ pub(crate) struct Payload<'a> {
     pub(crate) trust_override: Option<u8>,
     pub(crate) trust_model: &'a str,
     /// Name and digest, of the policies whose text the engine knows.
-    pub(crate) digests: &'a mut Vec<(String, Arc<str>)>,
+    pub(crate) digests: Vec<(&'a str, &'a str)>,
     pub(crate) completes: Option<Completes<'a>>,
     pub(crate) content_hash: &'a str,
     pub(crate) input_hash: &'a str,
@@ -84,7 +83,7 @@ pub(crate) struct Payload<'a> {
 
 impl Payload<'_> {
     /// The canonical bytes.
-    pub(crate) fn write(&mut self) -> Vec<u8> {
+    pub(crate) fn write(mut self) -> Vec<u8> {
         let mut out = Vec::with_capacity(1_024);
         let o = &mut out;
         raw(o, "{\"added_taints\":");
@@ -99,7 +98,7 @@ impl Payload<'_> {
         raw(o, self.input_hash);
         raw(o, "\",\"labels\":");
         self.labels.sort_unstable_by(|(a, _), (b, _)| cmp_keys(a, b));
-        pairs(o, self.labels.iter().map(|(name, value)| (&**name, &**value)));
+        pairs(o, &self.labels);
         raw(o, ",\"metadata\":{");
         if let Some(completes) = self.completes {
             raw(o, "\"completes\":\"");
@@ -116,7 +115,7 @@ impl Payload<'_> {
         raw(o, ",\"policies\":");
         self.digests.sort_unstable_by(|(a, _), (b, _)| cmp_keys(a, b));
         self.digests.dedup_by(|(a, _), (b, _)| a == b);
-        pairs(o, self.digests.iter().map(|(name, digest)| (name.as_str(), &**digest)));
+        pairs(o, &self.digests);
         raw(o, ",\"trust\":{\"model\":");
         write_str(o, self.trust_model);
         raw(o, ",\"override\":");
@@ -203,9 +202,9 @@ fn strings<S: AsRef<str>>(out: &mut Vec<u8>, items: &[S]) {
     list(out, items, |out, item| write_str(out, item.as_ref()));
 }
 
-fn pairs<'a>(out: &mut Vec<u8>, items: impl Iterator<Item = (&'a str, &'a str)>) {
+fn pairs(out: &mut Vec<u8>, items: &[(&str, &str)]) {
     out.push(b'{');
-    for (index, (name, value)) in items.enumerate() {
+    for (index, (name, value)) in items.iter().enumerate() {
         if index > 0 {
             out.push(b',');
         }
@@ -239,14 +238,14 @@ mod tests {
                 scope: String::new(), policy: text.clone(), tier: "platform".into(),
                 reason: flag.then(|| text.clone()), approver: None,
             }];
-            let mut payload = Payload {
+            let payload = Payload {
                 entry_id: "id", timestamp_ms: 1_795_304_503_210, operation: &text, classification: &text,
                 trust_score: 40, parent_ids: &parent_ids, added_taints: &set, removed_taints: &set, taints: &set,
-                labels: &mut labels.iter().map(|(k, v)| (Cow::Owned(k.clone()), Cow::Borrowed(v.as_str()))).collect(),
+                labels: labels.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect(),
                 policies: &PolicyLists { function: names.clone(), ..PolicyLists::default() },
                 deviations: &deviations, otel: flag.then_some(("aa", "bb")), function: "a::b",
                 trust_source: flag.then_some(text.as_str()), trust_override, trust_model: "guide",
-                digests: &mut names.iter().map(|n| (n.clone(), Arc::from("sha256:00"))).collect(),
+                digests: names.iter().map(|n| (n.as_str(), "sha256:00")).collect(),
                 completes: flag.then_some(Completes { entry_id: "id", outcome: "ok" }),
                 content_hash: "", input_hash: "",
             };

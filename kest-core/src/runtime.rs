@@ -215,7 +215,7 @@ impl KestBuilder {
             missing(
                 ConfigurationErrorKind::MissingIdentity,
                 "no identity provider: give one with `.identity(…)`, \
-                 such as `LocalEd25519Provider::generate()?` for development",
+                 such as `LocalEd25519Provider::new()?` for development",
             )
         })?;
         let engine = self.engine.ok_or_else(|| {

@@ -8,10 +8,8 @@ pub type TaintSet = Arc<[Arc<str>]>;
 /// `(inherited ∪ added) − removed`, sorted by UTF-8 (which is Unicode code point order).
 #[must_use]
 pub fn accumulate(inherited: &[TaintSet], added: &[Arc<str>], removed: &[Arc<str>]) -> TaintSet {
-    if let ([only], []) = (inherited, added) {
-        if removed.is_empty() {
-            return Arc::clone(only);
-        }
+    if let ([only], [], []) = (inherited, added, removed) {
+        return Arc::clone(only);
     }
     let mut all: Vec<Arc<str>> = inherited.iter().flat_map(|set| set.iter()).chain(added).cloned().collect();
     all.sort_unstable();

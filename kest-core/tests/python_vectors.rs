@@ -6,7 +6,7 @@ use std::path::Path;
 
 use kest_core::jws::Algorithm;
 use kest_core::verify::{
-    Anchors, Step, UnverifiedPassport, VerifiedPassport, Verdict, Verifier, VerifierBuilder, VerifyError,
+    Anchors, Step, UnverifiedPassport, Verdict, VerifiedPassport, Verifier, VerifierBuilder, VerifyError,
     VerifyFailure,
 };
 
@@ -85,7 +85,10 @@ fn taints_come_back_after_they_were_removed() {
     let text = read("taints.passport.json");
     let strict = UnverifiedPassport::deserialize(&text).unwrap().verify(&builder("taints").strict().build());
     let error = strict.unwrap_err();
-    assert!(matches!(error.failure(), VerifyFailure::UnexplainedTaint { taint } if taint == "user_input"), "{error}");
+    assert!(
+        matches!(error.failure(), VerifyFailure::UnexplainedTaint { taint } if taint == "user_input"),
+        "{error}"
+    );
     assert_eq!(error.entry(), Some(3));
 }
 
@@ -100,10 +103,7 @@ fn the_mock_algorithm_is_refused_by_name() {
 #[test]
 fn an_rsa_key_under_the_name_of_another_algorithm_is_refused() {
     let error = verify("spire_rsa").unwrap_err();
-    assert!(
-        matches!(error.failure(), VerifyFailure::AlgorithmMismatch { alg: Algorithm::EdDsa }),
-        "{error}"
-    );
+    assert!(matches!(error.failure(), VerifyFailure::AlgorithmMismatch { alg: Algorithm::EdDsa }), "{error}");
     assert_eq!(error.step(), Step::Signatures);
 }
 

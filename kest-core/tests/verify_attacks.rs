@@ -61,11 +61,17 @@ fn foreign_header_keys() {
 fn empty_key_map() {
     let w = Workload::new(1);
     let set = json!({ w.id.as_str(): {"keys": []} }).to_string();
-    assert!(matches!(Anchors::from_json(set.as_bytes()), Err(KeyError::Principal { .. } | KeyError::NoKeys { .. })));
+    assert!(matches!(
+        Anchors::from_json(set.as_bytes()),
+        Err(KeyError::Principal { .. } | KeyError::NoKeys { .. })
+    ));
     // A source that gives an empty set is wrong, not ignorant.
     let verifier = Verifier::new(FnKeySource::new(|_: &str| Ok(Some(Jwks::default()))));
     let error = passport(&w.chain(1)).verify(&verifier).unwrap_err();
-    assert!(matches!(error.failure(), VerifyFailure::Keys { source: KeyError::NoKeys { .. }, .. }), "{error}");
+    assert!(
+        matches!(error.failure(), VerifyFailure::Keys { source: KeyError::NoKeys { .. }, .. }),
+        "{error}"
+    );
     // Nobody is anchored: everybody is unknown.
     let nobody = Anchors::from_json(b"{}").unwrap();
     for verifier in [Verifier::new(nobody), Verifier::builder().build()] {
@@ -86,7 +92,10 @@ fn shadowed_principal() {
     // The same between two sources of one verifier.
     let verifier = Verifier::builder().keys(a.anchors()).keys(other).build();
     let error = passport(&a.chain(1)).verify(&verifier).unwrap_err();
-    assert!(matches!(error.failure(), VerifyFailure::Keys { source: KeyError::Shadowed { .. }, .. }), "{error}");
+    assert!(
+        matches!(error.failure(), VerifyFailure::Keys { source: KeyError::Shadowed { .. }, .. }),
+        "{error}"
+    );
 }
 
 #[test]
@@ -100,8 +109,23 @@ fn a_key_source_that_fails_is_not_an_unknown_principal() {
 #[test]
 fn malformed_passport_is_an_error() {
     for text in [
-        "", " ", "null", "{}", "0", "\"\"", "[", "[\"a\"", "[\"a\",]", "[1]", "[null]", "[[\"a\"]]", "[\"a\"] []",
-        "[\"\\ud800\"]", "{\"passport\":[]}", "[\"a\" \"b\"]", "\u{feff}[]",
+        "",
+        " ",
+        "null",
+        "{}",
+        "0",
+        "\"\"",
+        "[",
+        "[\"a\"",
+        "[\"a\",]",
+        "[1]",
+        "[null]",
+        "[[\"a\"]]",
+        "[\"a\"] []",
+        "[\"\\ud800\"]",
+        "{\"passport\":[]}",
+        "[\"a\" \"b\"]",
+        "\u{feff}[]",
     ] {
         let error = UnverifiedPassport::deserialize(text).unwrap_err();
         assert_eq!(error.kind(), LineageErrorKind::Malformed, "{text:?}");

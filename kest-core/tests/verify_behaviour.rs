@@ -62,7 +62,8 @@ fn an_override_counts_only_with_authority() {
     let entries = [&low, &raised, &after];
     let may = passport(&entries).verify(&Verifier::new(w.anchors())).unwrap();
     assert_eq!(may.tips()[0].trust_score(), 60);
-    let builder = authority(Verifier::builder().keys(w.anchors()), Grant { may_override: false, ..Grant::own() });
+    let builder =
+        authority(Verifier::builder().keys(w.anchors()), Grant { may_override: false, ..Grant::own() });
     let may_not = passport(&entries).verify(&builder.build()).unwrap();
     assert_eq!(may_not.tips()[0].trust_score(), 10);
 }
@@ -81,7 +82,8 @@ fn a_taint_removed_without_authority_stays() {
     let entries = [&dirty, &clean];
     let may = passport(&entries).verify(&Verifier::new(w.anchors())).unwrap();
     assert!(taints(&may).is_empty());
-    let builder = authority(Verifier::builder().keys(w.anchors()), Grant { may_remove_taints: false, ..Grant::own() });
+    let builder =
+        authority(Verifier::builder().keys(w.anchors()), Grant { may_remove_taints: false, ..Grant::own() });
     let verifier = builder.build();
     let may_not = passport(&entries).verify(&verifier).unwrap();
     assert_eq!(taints(&may_not), ["pii"]);
@@ -139,19 +141,24 @@ fn sources_the_verifier_does_not_know_are_not_checked() {
 fn the_formula_of_the_public_specification_multiplies() {
     let w = Workload::new(1);
     let mut root = w.root(0);
-    root["metadata"]["trust"] = json!({"model": "spec_v0_3", "override": null, "source_type": "verified_rag"});
+    root["metadata"]["trust"] =
+        json!({"model": "spec_v0_3", "override": null, "source_type": "verified_rag"});
     root["trust_score"] = json!(90);
     let root = w.sign(&root);
     let child = |score: u8| {
         let mut child = w.child(1, &[&root]);
-        child["metadata"]["trust"] = json!({"model": "spec_v0_3", "override": null, "source_type": "third_party_api"});
+        child["metadata"]["trust"] =
+            json!({"model": "spec_v0_3", "override": null, "source_type": "third_party_api"});
         child["trust_score"] = json!(score);
         w.sign(&child)
     };
     let verdict = |score| passport(&[&root, &child(score)]).verify(&Verifier::new(w.anchors()));
     assert!(verdict(54).is_ok());
     assert!(verdict(53).is_ok(), "less than the model gives is no claim");
-    assert!(matches!(verdict(55).unwrap_err().failure(), VerifyFailure::RaisedTrust { score: 55, bound: 54 }));
+    assert!(matches!(
+        verdict(55).unwrap_err().failure(),
+        VerifyFailure::RaisedTrust { score: 55, bound: 54 }
+    ));
 }
 
 #[test]
@@ -169,7 +176,8 @@ fn a_completion_completes_an_ancestor_of_its_own_principal() {
         payload["metadata"]["outcome"] = json!("error");
         a.sign(&payload)
     };
-    let verdict = |of| passport(&[&root, &aside, &middle, &completion(of)]).verify(&Verifier::new(anchors.clone()));
+    let verdict =
+        |of| passport(&[&root, &aside, &middle, &completion(of)]).verify(&Verifier::new(anchors.clone()));
     assert!(verdict(0).is_ok());
     for (of, whose) in [(1, "no ancestor"), (2, "of another principal"), (3, "itself"), (9, "nobody")] {
         let error = verdict(of).unwrap_err();
@@ -184,7 +192,12 @@ fn a_foreign_kid_is_only_a_hint() {
     let mut anchors = Anchors::new();
     anchors.insert(&a.id, keys).unwrap();
     let payload = Workload::foreign(a.root(0));
-    for kid in [format!(r#","kid":"{}""#, a.id), String::new(), format!(r#","kid":"{}""#, a.jwk().thumbprint()), format!(r#","kid":"{}""#, b.jwk().thumbprint())] {
+    for kid in [
+        format!(r#","kid":"{}""#, a.id),
+        String::new(),
+        format!(r#","kid":"{}""#, a.jwk().thumbprint()),
+        format!(r#","kid":"{}""#, b.jwk().thumbprint()),
+    ] {
         let jws = a.sign_with_header(&format!(r#"{{"alg":"EdDSA"{kid}}}"#), &payload);
         let verdict = passport(&[jws]).verify(&Verifier::new(anchors.clone()));
         assert!(verdict.is_ok(), "{kid}: {}", verdict.unwrap_err());
@@ -203,7 +216,10 @@ fn keys_without_a_back_end_never_pass() {
     let verifier = Verifier::new(FnKeySource::new(move |_: &str| Ok(Some(Jwks(vec![jwk.clone()])))));
     let jws = w.sign_with_header(&format!(r#"{{"alg":"ES256","kid":"{kid}","typ":"JWS"}}"#), &w.root(0));
     let error = passport(&[jws]).verify(&verifier).unwrap_err();
-    assert!(matches!(error.failure(), VerifyFailure::UnsupportedAlgorithm { alg: Algorithm::Es256 }), "{error}");
+    assert!(
+        matches!(error.failure(), VerifyFailure::UnsupportedAlgorithm { alg: Algorithm::Es256 }),
+        "{error}"
+    );
 }
 
 #[test]
@@ -216,7 +232,10 @@ fn mock_entries_say_so() {
     let verified = passport(&[&jws]).verify(&verifier).unwrap();
     assert_eq!(verified.report().identity.verdict, Verdict::NotChecked);
     let forged = header.sign(&payload, |input| Ok::<_, ()>(hmac_sha256(b"another key", input))).unwrap();
-    assert!(matches!(passport(&[&forged]).verify(&verifier).unwrap_err().failure(), VerifyFailure::Signature));
+    assert!(matches!(
+        passport(&[&forged]).verify(&verifier).unwrap_err().failure(),
+        VerifyFailure::Signature
+    ));
     // A stranger with a real key is a stranger still.
     let error = passport(&w.chain(1)).verify(&verifier).unwrap_err();
     assert!(matches!(error.failure(), VerifyFailure::UnknownPrincipal { .. }), "{error}");
@@ -272,7 +291,10 @@ fn a_verifier_moves_with_the_clock() {
     let verifier = builder.ingress(NOW_MS, Duration::from_secs(600), Duration::ZERO).build();
     assert!(passport(&w.chain(1)).verify(&verifier).is_ok());
     let late = verifier.at(NOW_MS + 600_001);
-    assert!(matches!(passport(&w.chain(1)).verify(&late).unwrap_err().failure(), VerifyFailure::TooOld { .. }));
+    assert!(matches!(
+        passport(&w.chain(1)).verify(&late).unwrap_err().failure(),
+        VerifyFailure::TooOld { .. }
+    ));
     assert!(verifier.expecting("abc").is_err());
 }
 
@@ -307,7 +329,8 @@ fn an_entry_keeps_everything_it_says() {
     payload["policy_context"]["deviations"] =
         json!([{"approver": null, "policy": "a/b", "reason": "legacy", "tier": "platform"}]);
     payload["labels"]["kest.identity"] = json!(r#"{"agent":"a","user":"u"}"#);
-    payload["otel_context"] = json!({"span_id": "00f067aa0ba902b7", "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736"});
+    payload["otel_context"] =
+        json!({"span_id": "00f067aa0ba902b7", "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736"});
     payload["input_hash"] = json!("ab".repeat(32));
     let jws = w.sign(&payload);
     let verified = passport(&[&jws]).verify(&Verifier::new(w.anchors())).unwrap();

@@ -45,7 +45,9 @@ fn rfc_7638_thumbprint_of_an_rsa_key() {
     let jwk = json!({"kty": "RSA", "n": RSA_N, "e": "AQAB", "alg": "RS256", "kid": "2011-04-29"});
     let jwk = Jwk::from_json(&jwk).unwrap();
     assert_eq!(jwk.thumbprint(), "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs");
-    assert!(jwk.accepts(Algorithm::Rs256) && !jwk.accepts(Algorithm::Ps256) && !jwk.accepts(Algorithm::EdDsa));
+    assert!(
+        jwk.accepts(Algorithm::Rs256) && !jwk.accepts(Algorithm::Ps256) && !jwk.accepts(Algorithm::EdDsa)
+    );
     assert_eq!(jwk.kid(), Some("2011-04-29"));
 }
 
@@ -111,7 +113,10 @@ fn pem_is_a_subject_public_key_info() {
     assert_eq!(spki.len(), 91);
     let rsa = Jwk::from_json(&json!({"kty": "RSA", "n": RSA_N, "e": "AQAB"})).unwrap();
     let pem = rsa.to_pem().unwrap();
-    assert!(pem.starts_with("-----BEGIN PUBLIC KEY-----\nMIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEA"), "{pem}");
+    assert!(
+        pem.starts_with("-----BEGIN PUBLIC KEY-----\nMIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEA"),
+        "{pem}"
+    );
     assert!(pem.contains("AgMBAAE=") || pem.contains("IDAQAB\n"), "{pem}");
     assert!(pem.lines().all(|line| line.len() <= 64));
     assert_eq!(rsa.to_spki().len(), 294);
@@ -151,10 +156,19 @@ fn unusable_keys_are_refused() {
     assert!(matches!(okp(json!({"x": "AQ"})), Err(KeyError::Malformed { member: "x", .. })));
     // Padded, and with bits set that stand for nothing.
     assert!(matches!(okp(json!({"x": format!("{x}=")})), Err(KeyError::Malformed { member: "x", .. })));
-    assert!(matches!(okp(json!({"x": x.replace("URo", "URp")})), Err(KeyError::Malformed { member: "x", .. })));
+    assert!(matches!(
+        okp(json!({"x": x.replace("URo", "URp")})),
+        Err(KeyError::Malformed { member: "x", .. })
+    ));
     // Not on the curve, and of small order.
-    assert!(matches!(okp(json!({"x": "AgAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"})), Err(KeyError::Malformed { .. })));
-    assert!(matches!(okp(json!({"x": "AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"})), Err(KeyError::Malformed { .. })));
+    assert!(matches!(
+        okp(json!({"x": "AgAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"})),
+        Err(KeyError::Malformed { .. })
+    ));
+    assert!(matches!(
+        okp(json!({"x": "AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"})),
+        Err(KeyError::Malformed { .. })
+    ));
     let rsa = |n: &str, e: &str| Jwk::from_json(&json!({"kty": "RSA", "n": n, "e": e}));
     assert!(rsa(RSA_N, "AQAB").is_ok());
     assert!(matches!(rsa(&RSA_N[..172], "AQAB"), Err(KeyError::Malformed { member: "n", .. })), "1024 bits");

@@ -17,8 +17,13 @@ use verify_support::{Workload, passport};
 fn dag(w: &Workload, edges: &[u32]) -> Vec<(Jws, HashSet<String>)> {
     let mut entries: Vec<(Jws, HashSet<String>)> = vec![(w.sign(&w.root(0)), HashSet::new())];
     for (number, edge) in (1..).zip(edges) {
-        let parents: Vec<&Jws> =
-            entries.iter().rev().enumerate().filter(|(n, _)| edge >> n & 1 == 1).map(|(_, (jws, _))| jws).collect();
+        let parents: Vec<&Jws> = entries
+            .iter()
+            .rev()
+            .enumerate()
+            .filter(|(n, _)| edge >> n & 1 == 1)
+            .map(|(_, (jws, _))| jws)
+            .collect();
         let payload = if parents.is_empty() { w.root(number) } else { w.child(number, &parents) };
         let hashes = parents.iter().map(|parent| parent.hash_hex()).collect();
         let jws = w.sign(&payload);
@@ -46,7 +51,7 @@ fn json_value() -> impl Strategy<Value = Value> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(192))]
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn junk_never_panics(text in any::<String>(), bytes in prop::collection::vec(any::<u8>(), 0..200)) {
@@ -71,10 +76,17 @@ proptest! {
         payload[&name] = value;
         let Ok(bytes) = kest_core::canonical::to_vec(&payload) else { return Ok(()) };
         let verdict = passport(&[w.sign_bytes(&bytes)]).verify(&Verifier::new(w.anchors()));
-        // The only members of a root whose value is the signer's own choice.
-        let free = matches!(name.as_str(), "operation" | "classification" | "timestamp_ms" | "trust_score")
-            || foreign && matches!(name.as_str(), "metadata" | "environment" | "otel_context" | "content_hash" | "input_hash");
-        prop_assert!(free || payload[&name] == before || verdict.is_err() || name == "labels", "{name}");
+        let texts = |value: &Value| value.as_array().is_some_and(|items| items.iter().all(Value::is_string));
+        // The only members of a root whose value is the signer's own choice, the last ones in a foreign entry alone.
+        let free = match name.as_str() {
+            "operation" | "classification" | "timestamp_ms" | "trust_score" => true,
+            "metadata" => foreign,
+            "environment" | "otel_context" => foreign && payload[&name].is_object(),
+            "content_hash" | "input_hash" => foreign && payload[&name].is_string(),
+            "added_taints" | "removed_taints" | "taints" => foreign && texts(&payload[&name]),
+            _ => false,
+        };
+        prop_assert!(free || payload[&name] == before || verdict.is_err(), "{name}");
     }
 
     #[test]
@@ -139,13 +151,13 @@ fn every_character_of_a_signature_counts() {
 #[test]
 fn the_number_of_threads_changes_nothing() {
     let w = Workload::new(1);
-    let good: Vec<String> = w.chain(300).iter().map(ToString::to_string).collect();
-    for threads in [1, 2, 3, 7, 1000] {
+    let good: Vec<String> = w.chain(140).iter().map(ToString::to_string).collect();
+    for threads in [1, 3, 1000] {
         let verifier = Verifier::builder().keys(w.anchors()).threads(threads).build();
         let verified = passport(&good).verify(&verifier).unwrap();
-        assert_eq!(verified.entries().len(), 300);
+        assert_eq!(verified.entries().len(), 140);
         let mut bad = good.clone();
-        for index in [299, 151, 40] {
+        for index in [139, 40] {
             let flipped = if bad[index].ends_with('A') { "Q" } else { "A" };
             let end = bad[index].len() - 1;
             bad[index].replace_range(end.., flipped);

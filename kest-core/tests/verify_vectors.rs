@@ -37,7 +37,11 @@ fn the_files_are_what_the_table_makes() {
             std::fs::write(&path, render(case)).unwrap();
         }
         let file = std::fs::read_to_string(&path).unwrap_or_default();
-        assert!(file == render(case), "{} differs; run with KEST_BLESS=1 and look at the change", path.display());
+        assert!(
+            file == render(case),
+            "{} differs; run with KEST_BLESS=1 and look at the change",
+            path.display()
+        );
     }
     let mut names: Vec<&str> = cases.iter().map(|case| case.name).collect();
     names.sort_unstable();

@@ -20,7 +20,7 @@ const DEPTH: usize = 8;
 pub(crate) struct Environment {
     /// `CARGO_MANIFEST_DIR`.
     pub(crate) manifest_dir: PathBuf,
-    /// `KEST_CONFIG`.
+    /// `KEST_CONFIG`; empty is as good as unset, as it is at run time.
     pub(crate) config: Option<String>,
 }
 
@@ -65,10 +65,8 @@ impl Catalog {
     pub(crate) fn load(environment: &Environment) -> Result<Self, String> {
         let manifest_dir = environment.manifest_dir.clone();
         let root = workspace_root(&manifest_dir);
-        let config = match &environment.config {
-            Some(path) if path.is_empty() => {
-                return Err("`KEST_CONFIG` is empty; name a kest.toml, or unset it".into());
-            }
+        let named = environment.config.as_ref().filter(|path| !path.is_empty());
+        let config = match named {
             Some(path) => Some(normal(&root.join(path))),
             None => ancestors(&manifest_dir, &root).map(|dir| dir.join(CONFIG)).find(|path| path.is_file()),
         };
@@ -84,7 +82,7 @@ impl Catalog {
             off: false,
             reads: Vec::new(),
         };
-        catalog.read_config(environment.config.is_some())?;
+        catalog.read_config(named.is_some())?;
         catalog.read_lock()?;
         Ok(catalog)
     }
@@ -248,6 +246,9 @@ impl Catalog {
     fn read(&mut self, path: &Path) -> Result<String, String> {
         let text =
             fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", self.show(path)))?;
+        if path.to_str().is_none() {
+            return Err(format!("the path of {} is not UTF-8, so cargo cannot watch it", self.show(path)));
+        }
         self.reads.push(path.to_owned());
         Ok(text)
     }

@@ -32,6 +32,7 @@ pub(crate) fn expand(function: &Function, call: &Call) -> TokenStream {
             let run = answer.sync(&body);
             quote!(#statics #invocation #run)
         }
+        // INVARIANT: `validate` has refused an opaque future.
         Shape::Async | Shape::OpaqueFuture => {
             let body = braced(&edge(output), body.clone(), *body_span);
             let answer =
@@ -87,6 +88,7 @@ fn pointing_at(span: Span) -> Span {
 
 /// Makes cargo rebuild when a file or the variable the macro read changes or goes.
 fn statics(call: &Call) -> TokenStream {
+    // INVARIANT: `Catalog` refuses to read a path that is not UTF-8.
     let files = call.reads.iter().filter_map(|path| path.to_str());
     quote! {
         const _: ::core::option::Option<&'static ::core::primitive::str> = ::core::option_env!("KEST_CONFIG");

@@ -236,7 +236,13 @@ fn policy(expr: Expr, call: &mut Call, catalog: Option<&mut Catalog>, errors: &m
         Expr::Call(inner) if is_unchecked(&inner.func) => {
             let mut args = inner.args.iter();
             match (args.next(), args.next()) {
-                (Some(names), None) => call.set("policies", names.clone(), false, errors),
+                (Some(names), None) => match literals::kind(names) {
+                    None | Some("a string" | "a list") => call.set("policies", names.clone(), false, errors),
+                    Some(kind) => errors.push_spanned(
+                        names,
+                        format!("`unchecked` takes a name or a list of names; found {kind}"),
+                    ),
+                },
                 _ => {
                     errors.push_spanned(inner, "`unchecked` takes one expression: a name or a list of names")
                 }

@@ -7,6 +7,7 @@ allow if {
 	input.trust_score >= 60
 	not "unverified_input" in input.subject.taints
 	not "llm_generated" in input.subject.taints
+	input.object.attributes.amount_cents > 0 # not null
 	input.object.attributes.amount_cents <= 50000
 }
 

@@ -6,6 +6,7 @@ default allow := false
 allow if {
 	input.subject.user.role == "reviewer"
 	input.environment.inherited_trust_score >= 40
+	input.environment.trust_override >= 0 # not null
 	input.environment.trust_override <= 70
 }
 

@@ -56,7 +56,8 @@ impl Folder {
     pub fn empty(name: &str) -> Self {
         static COUNTER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let unique = COUNTER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}-{unique}", std::process::id()));
+        let folder =
+            Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}-{unique}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         Self(folder)
     }
@@ -88,8 +89,13 @@ impl Folder {
             })
             .collect();
         names.sort_unstable();
-        let text = |name: &str, what: &str| fs::read_to_string(self.0.join(format!("{name}.{what}.json"))).unwrap();
-        names.into_iter().map(|name| (text(&name, "passport"), text(&name, "anchors"), name)).map(|(p, a, n)| (n, p, a)).collect()
+        let text =
+            |name: &str, what: &str| fs::read_to_string(self.0.join(format!("{name}.{what}.json"))).unwrap();
+        names
+            .into_iter()
+            .map(|name| (text(&name, "passport"), text(&name, "anchors"), name))
+            .map(|(p, a, n)| (n, p, a))
+            .collect()
     }
 }
 
@@ -110,7 +116,11 @@ fn run(mut command: Command) -> Result<Value, String> {
 
 fn needed(variable: &str) -> PathBuf {
     let value = env::var_os(variable).filter(|value| !value.is_empty());
-    PathBuf::from(value.unwrap_or_else(|| panic!("KEST_INTEROP=1 needs {variable}; see tests/interop.rs, or run `.ci/run`")))
+    PathBuf::from(
+        value.unwrap_or_else(|| {
+            panic!("KEST_INTEROP=1 needs {variable}; see tests/interop.rs, or run `.ci/run`")
+        }),
+    )
 }
 
 fn sources() -> PathBuf {

@@ -16,13 +16,14 @@ pub struct Case {
     pub anchors: Anchors,
 }
 
-static FRONT: LazyLock<Arc<LocalEd25519Provider>> = LazyLock::new(|| workload("spiffe://kest.internal/front"));
+static FRONT: LazyLock<Arc<LocalEd25519Provider>> =
+    LazyLock::new(|| workload("spiffe://kest.internal/front"));
 static BACK: LazyLock<Arc<LocalEd25519Provider>> = LazyLock::new(|| workload("spiffe://kest.internal/back"));
 static CLOUD: LazyLock<Arc<LocalEd25519Provider>> =
     LazyLock::new(|| workload("arn:aws:sts::123456789012:assumed-role/bestellungen-größe/i-0"));
 
 fn workload(id: &str) -> Arc<LocalEd25519Provider> {
-    Arc::new(LocalEd25519Provider::with_id(id).unwrap())
+    Arc::new(LocalEd25519Provider::new().unwrap().with_workload_id(id))
 }
 
 fn kest(config: &str) -> Kest {
@@ -161,9 +162,31 @@ fn texts() -> Value {
 /// What RFC 8785 §3.2.2.3 and its appendix B find hard.
 fn numbers() -> Value {
     json!([
-        0, -0.0, 1, -1, 1.0, 0.5, -2.5e-3, 1e-6, 1e-7, 123_456_789.012_345_67, 333_333_333.333_333_3, 1e21, 1e23,
-        5e-324, 1.797_693_134_862_315_7e308, 2.225_073_858_507_201_4e-308, 295_147_905_179_352_825_856.0, 4.5e15,
-        9_007_199_254_740_991_i64, -9_007_199_254_740_991_i64, 0.1, 0.000_001_234_5, 1_424_953_923_781_206.2, true, null
+        0,
+        -0.0,
+        1,
+        -1,
+        1.0,
+        0.5,
+        -2.5e-3,
+        1e-6,
+        1e-7,
+        123_456_789.012_345_67,
+        333_333_333.333_333_3,
+        1e21,
+        1e23,
+        5e-324,
+        1.797_693_134_862_315_7e308,
+        2.225_073_858_507_201_4e-308,
+        295_147_905_179_352_825_856.0,
+        4.5e15,
+        9_007_199_254_740_991_i64,
+        -9_007_199_254_740_991_i64,
+        0.1,
+        0.000_001_234_5,
+        1_424_953_923_781_206.2,
+        true,
+        null
     ])
 }
 

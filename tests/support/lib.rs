@@ -13,7 +13,7 @@ use serde_json::Value;
 /// A workload with a key of its own.
 #[must_use]
 pub fn workload(name: &str) -> Arc<LocalEd25519Provider> {
-    Arc::new(LocalEd25519Provider::generate().unwrap().with_workload_id(format!("spiffe://kest.internal/{name}")))
+    Arc::new(LocalEd25519Provider::new().unwrap().with_workload_id(format!("spiffe://kest.internal/{name}")))
 }
 
 /// A `Kest` without configuration file.
@@ -45,7 +45,7 @@ pub fn anchors(workloads: &[&Arc<LocalEd25519Provider>]) -> Anchors {
 }
 
 /// Verifies strictly, through the serialised form.
-#[must_use]
+#[allow(clippy::must_use_candidate, reason = "most tests only want it to pass")]
 pub fn verify(passport: &Passport, workloads: &[&Arc<LocalEd25519Provider>]) -> VerifiedPassport {
     let verifier = Verifier::builder().keys(anchors(workloads)).strict().build();
     UnverifiedPassport::deserialize(&passport.serialize()).unwrap().verify(&verifier).unwrap()

@@ -103,7 +103,9 @@ impl fmt::Display for EntryError {
         match self {
             Self::Canonical(error) => error.fmt(f),
             Self::Type { member: "", expected, found } => write!(f, "the payload is {found}, not {expected}"),
-            Self::Type { member, expected, found } => write!(f, "`{member}` holds {found} where {expected} belongs"),
+            Self::Type { member, expected, found } => {
+                write!(f, "`{member}` holds {found} where {expected} belongs")
+            }
             Self::Missing { member } => write!(f, "`{member}` is missing"),
             Self::Unknown { member } => write!(f, "`{member}` is no member of an entry"),
             Self::SchemaVersion { found } => {

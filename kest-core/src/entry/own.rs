@@ -17,7 +17,9 @@ pub(super) fn deviations(text: &str) -> Result<Vec<DeviationRecord>> {
                 "policy" => policy = Some(json.string()?.into()),
                 "reason" => reason = Some(nullable(&mut json)?),
                 "tier" => tier = Some(json.string()?.into()),
-                other => return Err(EntryError::Unknown { member: format!("policy_context.deviations.{other}") }),
+                other => {
+                    return Err(EntryError::Unknown { member: format!("policy_context.deviations.{other}") });
+                }
             }
         }
         match (policy, tier, reason, approver) {
@@ -74,7 +76,8 @@ pub(super) fn metadata(text: &str, classification: &str) -> Result<Metadata> {
         (_, None, None) => None,
         (_, _, _) => return Err(malformed("completes something in an entry that is no `completion`")),
     };
-    let (source_type, trust_override, model) = trust.ok_or(EntryError::Missing { member: "metadata.trust" })?;
+    let (source_type, trust_override, model) =
+        trust.ok_or(EntryError::Missing { member: "metadata.trust" })?;
     Ok(Metadata {
         function: function.ok_or(EntryError::Missing { member: "metadata.function" })?,
         source_type,

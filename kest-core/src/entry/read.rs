@@ -6,7 +6,7 @@ use serde_json::Value;
 use smallvec::{SmallVec, smallvec};
 use uuid::{Uuid, Variant};
 
-use super::own::{deviations, metadata, span_context};
+use super::own::{metadata, span_context};
 use super::{EntryError, KestEntry, PolicyContext, Runtime};
 use crate::canonical::{CanonicalReader, Kind, parse_canonical};
 use crate::jws::unhex;
@@ -125,10 +125,10 @@ impl Draft<'_> {
     }
 }
 
-struct Reader<'a> {
+pub(super) struct Reader<'a> {
     text: &'a str,
-    json: CanonicalReader<'a>,
-    departures: Vec<EntryError>,
+    pub(super) json: CanonicalReader<'a>,
+    pub(super) departures: Vec<EntryError>,
 }
 
 impl<'a> Reader<'a> {
@@ -166,7 +166,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The next value's text.
-    fn raw(&mut self) -> Result<&'a str> {
+    pub(super) fn raw(&mut self) -> Result<&'a str> {
         let start = self.json.offset();
         self.json.skip_value()?;
         Ok(self.text.get(start..self.json.offset()).unwrap_or_default())
@@ -200,7 +200,8 @@ impl<'a> Reader<'a> {
             self.departures.push(EntryError::Taints { member, problem: "holds an empty taint" });
         }
         if !taints.is_sorted_by(|a, b| a < b) {
-            self.departures.push(EntryError::Taints { member, problem: "is not sorted, or names a taint twice" });
+            self.departures
+                .push(EntryError::Taints { member, problem: "is not sorted, or names a taint twice" });
             taints.sort_unstable();
             taints.dedup();
         }
@@ -291,7 +292,9 @@ impl<'a> Reader<'a> {
                     trace_id = true;
                     departures.push(depart("trace_id", "is not 32 lowercase hex digits"));
                 }
-                ("kest.identity" | "kest.resource_attr", Some(json)) if parse_canonical(json.as_bytes()).is_err() => {
+                ("kest.identity" | "kest.resource_attr", Some(json))
+                    if parse_canonical(json.as_bytes()).is_err() =>
+                {
                     departures.push(depart(&name, "is not canonical JSON"));
                 }
                 (_, Some(_)) => {}
@@ -307,49 +310,6 @@ impl<'a> Reader<'a> {
         }
         self.departures.append(&mut departures);
         Ok(labels)
-    }
-
-    fn policy_context(&mut self) -> Result<PolicyContext> {
-        const MEMBERS: [&str; 5] =
-            ["app_policies", "deviations", "enterprise_policies", "function_policies", "platform_policies"];
-        let mut context = PolicyContext::default();
-        let mut found: SmallVec<[&str; 5]> = smallvec![];
-        self.json.begin_object()?;
-        while let Some(name) = self.json.next_key()? {
-            match &*name {
-                "app_policies" => context.app_policies = strings(&mut self.json)?,
-                "enterprise_policies" => context.enterprise_policies = strings(&mut self.json)?,
-                "function_policies" => context.function_policies = strings(&mut self.json)?,
-                "platform_policies" => context.platform_policies = strings(&mut self.json)?,
-                "deviations" => self.deviations(&mut context)?,
-                _ => {
-                    self.json.skip_value()?;
-                    let problem = "has a member that is not known";
-                    self.departures.push(EntryError::Malformed { member: "policy_context", problem });
-                }
-            }
-            found.extend(MEMBERS.iter().copied().find(|member| **member == *name));
-        }
-        if found.len() == MEMBERS.len() {
-            Ok(context)
-        } else {
-            Err(EntryError::Malformed { member: "policy_context", problem: "lacks a tier, or its deviations" })
-        }
-    }
-
-    fn deviations(&mut self, context: &mut PolicyContext) -> Result<()> {
-        let expected = "a list of deviations";
-        match self.json.peek()? {
-            Kind::Array => {}
-            found @ (Kind::Null | Kind::Bool | Kind::Number | Kind::String | Kind::Object) => {
-                return Err(EntryError::Type { member: "policy_context", expected, found });
-            }
-        }
-        match deviations(self.raw()?) {
-            Ok(list) => context.deviations = list,
-            Err(error) => self.departures.push(error.of("policy_context")),
-        }
-        Ok(())
     }
 
     fn runtime(&mut self) -> Result<Runtime> {
@@ -385,7 +345,7 @@ pub(super) fn is_hex(text: &str, digits: usize) -> bool {
     text.len() == digits && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-fn strings(json: &mut CanonicalReader<'_>) -> Result<Vec<Box<str>>> {
+pub(super) fn strings(json: &mut CanonicalReader<'_>) -> Result<Vec<Box<str>>> {
     let mut all = Vec::new();
     json.begin_array()?;
     while json.next_element()? {
@@ -397,6 +357,8 @@ fn strings(json: &mut CanonicalReader<'_>) -> Result<Vec<Box<str>>> {
 pub(super) fn nullable(json: &mut CanonicalReader<'_>) -> Result<Option<Box<str>>> {
     match json.peek()? {
         Kind::Null => Ok(json.null().map(|()| None)?),
-        Kind::Bool | Kind::Number | Kind::String | Kind::Array | Kind::Object => Ok(Some(json.string()?.into())),
+        Kind::Bool | Kind::Number | Kind::String | Kind::Array | Kind::Object => {
+            Ok(Some(json.string()?.into()))
+        }
     }
 }

@@ -301,7 +301,7 @@ impl Prepared {
     }
 
     /// The entry of the call itself.
-    pub(super) fn draft(&mut self) -> Draft {
+    pub(super) fn draft(&self) -> Draft {
         let payload = self.write(Written {
             entry_id: &self.entry_id,
             timestamp_ms: self.timestamp_ms,
@@ -357,22 +357,17 @@ impl Prepared {
     fn write(&self, written: Written<'_>) -> Vec<u8> {
         let nothing = PolicyLists::default();
         let own = written.own;
-        let mut labels: Vec<(Cow<'static, str>, Cow<'_, str>)> = Vec::with_capacity(self.labels.len() + 5);
-        let mut label = |name: &'static str, value: Option<&str>| {
-            if let Some(value) = value {
-                // Borrowed from `self`, which outlives the writing.
-                labels.push((Cow::Borrowed(name), Cow::Owned(value.to_owned())));
-            }
-        };
-        label("principal", Some(&self.workload));
-        label("trace_id", Some(&self.env.trace_id));
-        label("kest.identity", self.identity_json.as_deref());
+        let mut labels: Vec<(&str, &str)> = Vec::with_capacity(self.labels.len() + 5);
+        labels.push(("principal", &self.workload));
+        labels.push(("trace_id", &self.env.trace_id));
+        labels.extend(self.identity_json.as_deref().map(|json| ("kest.identity", json)));
+        let mut digests = Vec::new();
         if own {
-            label("kest.resource_attr", self.resource_attr_json.as_deref());
-            label("kest.resource_id", self.resource_id.as_deref());
-            labels.extend(self.labels.iter().cloned());
+            labels.extend(self.resource_attr_json.as_deref().map(|json| ("kest.resource_attr", json)));
+            labels.extend(self.resource_id.as_deref().map(|id| ("kest.resource_id", id)));
+            labels.extend(self.labels.iter().map(|(name, value)| (&**name, &**value)));
+            digests.extend(self.digests.iter().map(|(name, digest)| (name.as_str(), &**digest)));
         }
-        let mut digests = if own { self.digests.clone() } else { Vec::new() };
         Payload {
             entry_id: written.entry_id,
             timestamp_ms: written.timestamp_ms,
@@ -383,7 +378,7 @@ impl Prepared {
             added_taints: if own { &self.added_taints } else { &[] },
             removed_taints: if own { &self.removed_taints } else { &[] },
             taints: written.taints,
-            labels: &mut labels,
+            labels,
             policies: if own { &self.plan.lists } else { &nothing },
             deviations: if own { &self.plan.deviations } else { &[] },
             otel: self.otel.as_ref().map(|(trace, span)| (trace.as_str(), span.as_str())),
@@ -391,7 +386,7 @@ impl Prepared {
             trust_source: if own { self.trust.source.as_deref() } else { None },
             trust_override: if own { self.trust_override } else { None },
             trust_model: &self.trust_model,
-            digests: &mut digests,
+            digests,
             completes: written.completes,
             content_hash: written.content_hash,
             input_hash: if own { &self.input_hash } else { "" },

@@ -42,7 +42,13 @@ impl Grant {
     /// Nothing.
     #[must_use]
     pub fn none() -> Self {
-        Self { own: false, ceiling: 0, may_start_system: false, may_override: false, may_remove_taints: false }
+        Self {
+            own: false,
+            ceiling: 0,
+            may_start_system: false,
+            may_override: false,
+            may_remove_taints: false,
+        }
     }
 }
 

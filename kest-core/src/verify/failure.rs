@@ -3,60 +3,11 @@
 use std::error::Error as StdError;
 use std::fmt;
 
-use super::report::Report;
 use super::x509::CertificateError;
 use crate::canonical::CanonicalError;
 use crate::entry::EntryError;
 use crate::jws::Algorithm;
 use crate::keys::KeyError;
-
-/// The steps of spec §13, in their order. Each runs over all entries before the next begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum Step {
-    /// Compact JWS, header and payload can be read, within the limits. Spec §3.
-    Parse,
-    /// The payload is an entry. Spec §2.
-    Schema,
-    /// Every parent was seen earlier, nothing comes twice.
-    Links,
-    /// The keys of every principal are known.
-    Principals,
-    /// Every signature is that of its principal.
-    Signatures,
-    /// Trust and taints are what they can be.
-    Semantics,
-    /// Every principal may do what it did.
-    Authority,
-    /// The tips are the expected one, and the lineage is linear where that is asked for.
-    Completeness,
-    /// The tips are young enough.
-    Time,
-}
-
-impl Step {
-    /// The name of the step.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Parse => "parse",
-            Self::Schema => "schema",
-            Self::Links => "links",
-            Self::Principals => "principals",
-            Self::Signatures => "signatures",
-            Self::Semantics => "semantics",
-            Self::Authority => "authority",
-            Self::Completeness => "completeness",
-            Self::Time => "time",
-        }
-    }
-}
-
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
 
 /// What was found, one variant per check.
 #[derive(Debug)]
@@ -258,7 +209,10 @@ impl fmt::Display for VerifyFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooManyEntries { found, limit } => {
-                write!(f, "{found} entries, over the limit of {limit}; raise `Limits::entries` if that is wanted")
+                write!(
+                    f,
+                    "{found} entries, over the limit of {limit}; raise `Limits::entries` if that is wanted"
+                )
             }
             Self::TooLarge { part, limit } => write!(f, "the {part} is over the limit of {limit} bytes"),
             Self::Segments { found } => write!(f, "a compact JWS has three segments, this has {found}"),
@@ -267,7 +221,10 @@ impl fmt::Display for VerifyFailure {
             Self::HeaderMember { member } => write!(f, "header member `{member}` is not allowed"),
             Self::HeaderMalformed { member, problem } => write!(f, "header member `{member}` {problem}"),
             Self::Algorithm { name } => {
-                write!(f, "signature algorithm `{name}` is not accepted; entries are signed with a public-key algorithm")
+                write!(
+                    f,
+                    "signature algorithm `{name}` is not accepted; entries are signed with a public-key algorithm"
+                )
             }
             Self::MockNotAccepted => f.write_str(
                 "the entry is signed with the mock key, which everybody knows; \
@@ -288,26 +245,40 @@ impl fmt::Display for VerifyFailure {
             Self::UnknownPrincipal { principal } => {
                 write!(f, "principal `{principal}` has no trust anchor; add its keys to the anchors")
             }
-            Self::Keys { principal, source } => write!(f, "the keys of `{principal}` cannot be had: {source}"),
+            Self::Keys { principal, source } => {
+                write!(f, "the keys of `{principal}` cannot be had: {source}")
+            }
             Self::UnknownKey { kid } => write!(f, "key `{kid}` is none of the principal's anchored keys"),
-            Self::AlgorithmMismatch { alg } => write!(f, "algorithm `{alg}` does not fit the principal's key"),
+            Self::AlgorithmMismatch { alg } => {
+                write!(f, "algorithm `{alg}` does not fit the principal's key")
+            }
             Self::UnsupportedAlgorithm { alg } => {
                 write!(f, "signatures of algorithm `{alg}` cannot be checked by this build")
             }
             Self::Certificate(source) => write!(f, "the certificate in `x5c` cannot be read: {source}"),
-            Self::CertificateKey => f.write_str("the certificate in `x5c` carries none of the principal's anchored keys"),
+            Self::CertificateKey => {
+                f.write_str("the certificate in `x5c` carries none of the principal's anchored keys")
+            }
             Self::Signature => f.write_str("the signature is wrong"),
             Self::RaisedTrust { score, bound } => {
-                write!(f, "trust score {score}, where the model gives {bound} at most and no override is recorded")
+                write!(
+                    f,
+                    "trust score {score}, where the model gives {bound} at most and no override is recorded"
+                )
             }
             Self::OverrideMismatch { score, recorded } => {
                 write!(f, "trust score {score}, where an override of {recorded} is recorded")
             }
             Self::UnknownModel { model } => {
-                write!(f, "trust model `{model}` is not known; use `guide`, `spec_v0_3` or `<model>/<evaluator>`")
+                write!(
+                    f,
+                    "trust model `{model}` is not known; use `guide`, `spec_v0_3` or `<model>/<evaluator>`"
+                )
             }
             Self::DroppedTaint { taint } => write!(f, "taint `{taint}` is gone, and nobody removed it"),
-            Self::UnexplainedTaint { taint } => write!(f, "taint `{taint}` comes from no parent, and nobody added it"),
+            Self::UnexplainedTaint { taint } => {
+                write!(f, "taint `{taint}` comes from no parent, and nobody added it")
+            }
             Self::UnsanctionedRemoval { taint } => {
                 write!(f, "taint `{taint}` removed by an entry that is no `sanitizer` and has no override")
             }
@@ -318,14 +289,18 @@ impl fmt::Display for VerifyFailure {
             Self::RootAuthority { source_type } => {
                 write!(f, "the principal may not start a lineage with source `{source_type}`")
             }
-            Self::RemovalAuthority { taint } => write!(f, "the principal may not remove taints, and removed `{taint}`"),
+            Self::RemovalAuthority { taint } => {
+                write!(f, "the principal may not remove taints, and removed `{taint}`")
+            }
             Self::Ceiling { score, ceiling } => {
                 write!(f, "trust score {score}, over the principal's ceiling of {ceiling}")
             }
             Self::Tip { expected, found } => match found.as_slice() {
                 [] => write!(f, "no tip, where `{expected}` is expected"),
                 [one] => write!(f, "the tip is `{one}`, where `{expected}` is expected"),
-                many => write!(f, "{} tips, where only `{expected}` is expected: {}", many.len(), many.join(", ")),
+                many => {
+                    write!(f, "{} tips, where only `{expected}` is expected: {}", many.len(), many.join(", "))
+                }
             },
             Self::NotLinear => f.write_str("the first parent is not the previous entry"),
             Self::TooOld { age_ms } => write!(f, "the tip is {age_ms} ms old, over the allowed age"),
@@ -343,59 +318,5 @@ impl StdError for VerifyFailure {
             Self::Certificate(source) => Some(source),
             _ => None,
         }
-    }
-}
-
-/// A passport does not verify: where, at which step, why, and what was found until then.
-#[derive(Debug)]
-pub struct VerifyError {
-    entry: Option<usize>,
-    step: Step,
-    failure: VerifyFailure,
-    report: Box<Report>,
-}
-
-impl VerifyError {
-    pub(super) fn new(entry: Option<usize>, step: Step, failure: VerifyFailure, report: Report) -> Self {
-        Self { entry, step, failure, report: Box::new(report) }
-    }
-
-    /// Index of the entry, unless the passport as a whole fails.
-    #[must_use]
-    pub fn entry(&self) -> Option<usize> {
-        self.entry
-    }
-
-    /// The step that failed.
-    #[must_use]
-    pub fn step(&self) -> Step {
-        self.step
-    }
-
-    /// What was found.
-    #[must_use]
-    pub fn failure(&self) -> &VerifyFailure {
-        &self.failure
-    }
-
-    /// The report, up to the failure.
-    #[must_use]
-    pub fn report(&self) -> &Report {
-        &self.report
-    }
-}
-
-impl fmt::Display for VerifyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.entry {
-            Some(entry) => write!(f, "entry {entry} fails at step {}: {}", self.step, self.failure),
-            None => write!(f, "the passport fails at step {}: {}", self.step, self.failure),
-        }
-    }
-}
-
-impl StdError for VerifyError {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        Some(&self.failure)
     }
 }

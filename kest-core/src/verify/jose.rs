@@ -7,7 +7,8 @@ use base64_simd::{AsOut, STANDARD, URL_SAFE_NO_PAD};
 use serde_json::Value;
 use smallvec::SmallVec;
 
-use super::failure::{Step, VerifyFailure};
+use super::error::Step;
+use super::failure::VerifyFailure;
 use super::verifier::Limits;
 use crate::canonical::parse_strict;
 use crate::entry::{EntryError, KestEntry};
@@ -131,7 +132,10 @@ impl<'a> Parser<'a> {
                 return Err(VerifyFailure::TooManyTaints { what: "more taints", limit: taints });
             }
             if list.iter().any(|taint| taint.len() > taint_bytes) {
-                return Err(VerifyFailure::TooManyTaints { what: "a taint of more bytes", limit: taint_bytes });
+                return Err(VerifyFailure::TooManyTaints {
+                    what: "a taint of more bytes",
+                    limit: taint_bytes,
+                });
             }
         }
         Ok(())
@@ -154,7 +158,8 @@ fn decode_signature(segment: &str) -> Result<SmallVec<[u8; 64]>, VerifyFailure> 
 }
 
 fn read_header(segment: &str) -> Result<Header, VerifyFailure> {
-    let json = URL_SAFE_NO_PAD.decode_to_vec(segment).map_err(|_| VerifyFailure::Base64 { segment: "header" })?;
+    let json =
+        URL_SAFE_NO_PAD.decode_to_vec(segment).map_err(|_| VerifyFailure::Base64 { segment: "header" })?;
     let malformed = |member, problem| VerifyFailure::HeaderMalformed { member, problem };
     let Value::Object(members) = parse_strict(&json).map_err(VerifyFailure::HeaderJson)? else {
         return Err(malformed("alg", "is missing: the header is no object"));
@@ -193,11 +198,10 @@ fn read_header(segment: &str) -> Result<Header, VerifyFailure> {
 
 /// RFC 7515 §4.1.6: a list of certificates in standard base64, leaf first.
 fn leaf_certificate(x5c: &Value) -> Result<Vec<u8>, VerifyFailure> {
-    let malformed = VerifyFailure::HeaderMalformed { member: "x5c", problem: "is no list of certificates in base64" };
+    let malformed =
+        VerifyFailure::HeaderMalformed { member: "x5c", problem: "is no list of certificates in base64" };
     let Some(chain) = x5c.as_array().filter(|chain| !chain.is_empty()) else { return Err(malformed) };
-    let decoded: Option<Vec<Vec<u8>>> = chain
-        .iter()
-        .map(|certificate| STANDARD.decode_to_vec(certificate.as_str()?).ok())
-        .collect();
+    let decoded: Option<Vec<Vec<u8>>> =
+        chain.iter().map(|certificate| STANDARD.decode_to_vec(certificate.as_str()?).ok()).collect();
     decoded.and_then(|chain| chain.into_iter().next()).ok_or(malformed)
 }

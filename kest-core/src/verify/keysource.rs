@@ -58,8 +58,10 @@ impl Anchors {
         };
         let mut anchors = Self::new();
         for (principal, keys) in &principals {
-            let keys = Jwks::from_json(keys)
-                .map_err(|source| KeyError::Principal { principal: principal.clone(), source: Box::new(source) })?;
+            let keys = Jwks::from_json(keys).map_err(|source| KeyError::Principal {
+                principal: principal.clone(),
+                source: Box::new(source),
+            })?;
             anchors.insert(principal, keys)?;
         }
         Ok(anchors)
@@ -68,7 +70,8 @@ impl Anchors {
     /// The map as JSON.
     #[must_use]
     pub fn to_json(&self) -> Value {
-        let members: Map<String, Value> = self.0.iter().map(|(id, keys)| (id.clone(), keys.to_json())).collect();
+        let members: Map<String, Value> =
+            self.0.iter().map(|(id, keys)| (id.clone(), keys.to_json())).collect();
         Value::Object(members)
     }
 

@@ -7,7 +7,8 @@ use std::collections::{HashMap, HashSet};
 use smallvec::SmallVec;
 use uuid::Uuid;
 
-use super::failure::{Step, VerifyFailure};
+use super::error::Step;
+use super::failure::VerifyFailure;
 use super::jose::Parsed;
 use super::signature::Principals;
 use crate::jws::hex;

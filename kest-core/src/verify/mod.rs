@@ -4,6 +4,7 @@
 //! the next; the first failure is named with its entry, its step and its cause.
 
 mod authority;
+mod error;
 mod failure;
 mod jose;
 mod keysource;
@@ -19,7 +20,8 @@ mod verifier;
 mod x509;
 
 pub use self::authority::{Authority, AuthorityError, Grant};
-pub use self::failure::{Step, VerifyError, VerifyFailure};
+pub use self::error::{Step, VerifyError};
+pub use self::failure::VerifyFailure;
 pub use self::keysource::{Anchors, FnKeySource, KeySource, ProviderKeys};
 pub use self::report::{Axis, Finding, Report, Verdict};
 pub use self::unverified::UnverifiedPassport;
@@ -149,7 +151,8 @@ fn check_signatures(
             if *failed {
                 return Ok(());
             }
-            let outcome = match (passport.get(index), principals.of.get(index).and_then(|p| trusted.get(*p))) {
+            let outcome = match (passport.get(index), principals.of.get(index).and_then(|p| trusted.get(*p)))
+            {
                 (Some(jws), Some(trusted)) => signature::check(parsed, jws, trusted),
                 (_, _) => Err(VerifyFailure::Signature),
             };

@@ -11,7 +11,10 @@ pub(super) fn map<'a, T: Sync, S, R: Send>(
 ) -> Vec<R> {
     let run = |start: usize, part: &'a [T]| {
         let mut state = state();
-        part.iter().enumerate().map(|(offset, item)| work(&mut state, start + offset, item)).collect::<Vec<R>>()
+        part.iter()
+            .enumerate()
+            .map(|(offset, item)| work(&mut state, start + offset, item))
+            .collect::<Vec<R>>()
     };
     if threads <= 1 {
         return run(0, items);

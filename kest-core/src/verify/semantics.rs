@@ -6,7 +6,8 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::authority::Grant;
-use super::failure::{Step, VerifyFailure};
+use super::error::Step;
+use super::failure::VerifyFailure;
 use super::jose::Parsed;
 use super::links::Links;
 use super::report::{Axis, Report};
@@ -79,7 +80,13 @@ impl<'a> Pass<'a> {
     }
 
     /// Checks the declared score, and gives the effective one.
-    fn trust(&mut self, index: usize, entry: &KestEntry, parents: &[usize], grant: Grant) -> Result<u8, Failed> {
+    fn trust(
+        &mut self,
+        index: usize,
+        entry: &KestEntry,
+        parents: &[usize],
+        grant: Grant,
+    ) -> Result<u8, Failed> {
         let declared: SmallVec<[u8; 8]> =
             parents.iter().filter_map(|parent| Some(self.entries.get(*parent)?.entry.trust_score)).collect();
         let score = entry.trust_score;
@@ -110,7 +117,8 @@ impl<'a> Pass<'a> {
         // each parent.
         let overridden = recorded.is_some() && grant.may_override;
         if !overridden {
-            let lowest = parents.iter().filter_map(|parent| self.nodes.get(*parent)).map(|node| node.trust()).min();
+            let lowest =
+                parents.iter().filter_map(|parent| self.nodes.get(*parent)).map(|node| node.trust()).min();
             effective = effective.min(lowest.unwrap_or(bound.score)).min(bound.score);
         }
         if recorded.is_some() && !grant.may_override {
@@ -120,12 +128,10 @@ impl<'a> Pass<'a> {
             self.violation(index, VerifyFailure::RaisedTrust { score, bound: bound.score })?;
         }
         let source = entry.metadata.as_ref().and_then(|metadata| metadata.source_type.as_deref());
-        if let Some(source @ ("system" | "internal")) = source.filter(|_| entry.is_root()) {
-            if !grant.may_start_system {
-                let source_type = source.to_owned();
-                self.beyond.push((index, VerifyFailure::RootAuthority { source_type }));
-                effective = effective.min(self.verifier.models.guide.score("unauthenticated").unwrap_or(0));
-            }
+        let forbidden = !grant.may_start_system && entry.is_root();
+        if let Some(source @ ("system" | "internal")) = source.filter(|_| forbidden) {
+            self.beyond.push((index, VerifyFailure::RootAuthority { source_type: source.to_owned() }));
+            effective = effective.min(self.verifier.models.guide.score("unauthenticated").unwrap_or(0));
         }
         if score > grant.ceiling {
             self.beyond.push((index, VerifyFailure::Ceiling { score, ceiling: grant.ceiling }));
@@ -157,10 +163,8 @@ impl<'a> Pass<'a> {
             .filter_map(|parent| Some(Arc::clone(&self.entries.get(*parent)?.entry.taints)))
             .collect();
         let expected = accumulate(&declared, &entry.added_taints, &entry.removed_taints);
-        let inherited: SmallVec<[TaintSet; 4]> = parents
-            .iter()
-            .filter_map(|parent| Some(Arc::clone(self.nodes.get(*parent)?.taints())))
-            .collect();
+        let inherited: SmallVec<[TaintSet; 4]> =
+            parents.iter().filter_map(|parent| Some(Arc::clone(self.nodes.get(*parent)?.taints()))).collect();
         let derived = if grant.may_remove_taints && inherited == declared {
             Arc::clone(&expected)
         } else {
@@ -183,10 +187,12 @@ impl<'a> Pass<'a> {
 
     /// A `completion` completes an ancestor of the same principal.
     fn completes(&mut self, index: usize, entry: &KestEntry) -> Result<(), Failed> {
-        let Some(completion) = entry.metadata.as_ref().and_then(|metadata| metadata.completion.as_ref()) else {
+        let Some(completion) = entry.metadata.as_ref().and_then(|metadata| metadata.completion.as_ref())
+        else {
             return Ok(());
         };
-        let ancestor = self.links.by_id(index, completion.completes).is_some_and(|a| self.links.descends(index, a));
+        let ancestor =
+            self.links.by_id(index, completion.completes).is_some_and(|a| self.links.descends(index, a));
         if ancestor {
             return Ok(());
         }

@@ -5,7 +5,8 @@ use std::str;
 
 use ed25519_dalek::{Signature, VerifyingKey};
 
-use super::failure::{Step, VerifyFailure};
+use super::error::Step;
+use super::failure::VerifyFailure;
 use super::jose::Parsed;
 use super::verifier::Verifier;
 use super::x509::subject_public_key_info;
@@ -71,8 +72,8 @@ pub(super) fn resolve(
             }
             // Only what nobody anchors, and only in entries that say so, is the mock provider's.
             Ok(None) => {
-                let stranger =
-                    of_principal.find(|(_, p)| !verifier.options.accept_mock || p.header.alg != Algorithm::Hs256);
+                let stranger = of_principal
+                    .find(|(_, p)| !verifier.options.accept_mock || p.header.alg != Algorithm::Hs256);
                 match stranger {
                     None => {
                         all.push(Trusted::Mock);

@@ -1,11 +1,12 @@
 //! The last steps: is anything missing at the end, and how old is it.
 
-use super::failure::{Step, VerifyFailure};
+use super::Failed;
+use super::error::Step;
+use super::failure::VerifyFailure;
 use super::jose::Parsed;
 use super::links::Links;
 use super::report::{Axis, Report};
 use super::verifier::Verifier;
-use super::Failed;
 use crate::jws::hex;
 
 pub(super) fn completeness(
@@ -49,7 +50,8 @@ pub(super) fn time(
         return Ok(());
     }
     let Some(ingress) = verifier.options.ingress else {
-        report.time = Axis::not_checked("asserted time: the signers' own clocks, and nothing to check them against");
+        report.time =
+            Axis::not_checked("asserted time: the signers' own clocks, and nothing to check them against");
         return Ok(());
     };
     let latest = ingress.now_ms.saturating_add(ingress.skew_ms);
@@ -61,7 +63,8 @@ pub(super) fn time(
         }
     }
     for tip in &links.tips {
-        let age_ms = entries.get(*tip).map_or(u64::MAX, |tip| ingress.now_ms.saturating_sub(tip.entry.timestamp_ms));
+        let age_ms =
+            entries.get(*tip).map_or(u64::MAX, |tip| ingress.now_ms.saturating_sub(tip.entry.timestamp_ms));
         if age_ms > ingress.max_age_ms.saturating_add(ingress.skew_ms) {
             return Err((Some(*tip), Step::Time, VerifyFailure::TooOld { age_ms }));
         }

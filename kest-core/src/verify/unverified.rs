@@ -2,11 +2,15 @@
 
 use serde_json::Value;
 
-use super::failure::VerifyError;
+use super::error::VerifyError;
+use super::failure::VerifyFailure;
+use super::jose::Parser;
 use super::verified::VerifiedPassport;
-use super::verifier::Verifier;
+use super::verifier::{Limits, Verifier};
 use crate::canonical::parse_strict;
+use crate::entry::KestEntry;
 use crate::error::{LineageError, LineageErrorKind};
+use crate::jws::{hex, sha256};
 
 /// A passport as it was received: compact JWS strings, of which nothing is believed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -59,6 +63,14 @@ impl UnverifiedPassport {
     /// The compact JWS strings, in the order they came.
     pub fn entries(&self) -> impl ExactSizeIterator<Item = &str> {
         self.entries.iter().map(|jws| &**jws)
+    }
+
+    /// What the entries say, with the hash of each, for showing them. Nobody has checked any of it.
+    pub fn decode_unverified(&self) -> impl Iterator<Item = (String, Result<KestEntry, VerifyFailure>)> {
+        self.entries.iter().map(|jws| {
+            let entry = Parser::new(&Limits::default(), true).parse(jws).map(|parsed| parsed.entry);
+            (hex(&sha256(jws.as_bytes())), entry.map_err(|(_, failure)| failure))
+        })
     }
 
     /// Number of entries.

@@ -82,7 +82,6 @@ impl Verifier {
     }
 
     /// Begins a verifier. Without keys it knows nobody, and refuses every entry.
-    #[must_use]
     pub fn builder() -> VerifierBuilder {
         VerifierBuilder {
             sources: Vec::new(),
@@ -170,7 +169,8 @@ impl VerifierBuilder {
         self
     }
 
-    /// Whatever would be a warning or a clamped score fails.
+    /// Semantic violations by foreign entries and whatever goes beyond a principal's authority fail, instead of being
+    /// a finding.
     pub fn strict(mut self) -> Self {
         self.options.strict = true;
         self

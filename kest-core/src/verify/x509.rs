@@ -152,7 +152,9 @@ mod tests {
     #[test]
     fn refuses_lengths_that_are_not_der() {
         // Indefinite, too long a form, and more octets than any certificate needs.
-        for head in [&[0x30, 0x80][..], &[0x30, 0x81, 0x05], &[0x30, 0x82, 0, 0x85], &[0x30, 0x84, 0, 0, 0, 5]] {
+        for head in
+            [&[0x30, 0x80][..], &[0x30, 0x81, 0x05], &[0x30, 0x82, 0, 0x85], &[0x30, 0x84, 0, 0, 0, 5]]
+        {
             let bytes = [head, &[0; 200]].concat();
             assert_eq!(subject_public_key_info(&bytes), Err(CertificateError::Length));
         }

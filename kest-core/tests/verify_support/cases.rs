@@ -1,5 +1,8 @@
 //! For each check of the verifier a passport that only this check refuses, next to one that it accepts.
 
+mod meaning;
+mod schema;
+
 use std::time::Duration;
 
 use kest_core::jws::{Algorithm, EncodedHeader, Jws};
@@ -55,7 +58,14 @@ struct Table {
 }
 
 impl Table {
-    fn refuse(&mut self, name: &'static str, passport: &[&str], entry: impl Into<Option<usize>>, step: &str, failure: &str) {
+    fn refuse(
+        &mut self,
+        name: &'static str,
+        passport: &[&str],
+        entry: impl Into<Option<usize>>,
+        step: &str,
+        failure: &str,
+    ) {
         let expect = json!({"entry": entry.into(), "step": step, "failure": failure});
         self.push(name, passport, json!({}), expect);
     }
@@ -84,7 +94,14 @@ impl Table {
     }
 
     /// A root, and a child that an edit has spoiled.
-    fn child(&mut self, name: &'static str, options: Value, step: &str, failure: &str, edit: impl FnOnce(&mut Value)) {
+    fn child(
+        &mut self,
+        name: &'static str,
+        options: Value,
+        step: &str,
+        failure: &str,
+        edit: impl FnOnce(&mut Value),
+    ) {
         let root = self.w.sign(&self.w.root(0));
         let mut payload = self.w.child(1, &[&root]);
         edit(&mut payload);
@@ -99,12 +116,12 @@ pub fn all() -> Vec<Case> {
     accepted(&mut table);
     envelope(&mut table);
     headers(&mut table);
-    schema(&mut table);
+    schema::schema(&mut table);
     links(&mut table);
     keys(&mut table);
-    semantics(&mut table);
-    authority(&mut table);
-    ends(&mut table);
+    meaning::semantics(&mut table);
+    meaning::authority(&mut table);
+    meaning::ends(&mut table);
     table.cases
 }
 
@@ -178,7 +195,13 @@ fn envelope(t: &mut Table) {
     };
     t.refuse("payload_too_large", &[large.as_str()], 0, "parse", "TooLarge");
     let flipped = if signature.starts_with('A') { "B" } else { "A" };
-    t.refuse("wrong_signature", &[&format!("{header}.{payload}.{flipped}{}", &signature[1..])], 0, "signatures", "Signature");
+    t.refuse(
+        "wrong_signature",
+        &[&format!("{header}.{payload}.{flipped}{}", &signature[1..])],
+        0,
+        "signatures",
+        "Signature",
+    );
     t.refuse("empty_signature", &[&format!("{header}.{payload}.")], 0, "signatures", "Signature");
 }
 
@@ -190,15 +213,31 @@ fn headers(t: &mut Table) {
         ("alg_none", format!(r#"{{"alg":"none","kid":"{kid}","typ":"JWS"}}"#), "Algorithm"),
         ("alg_mock", format!(r#"{{"alg":"mock","kid":"{kid}","typ":"JWS"}}"#), "Algorithm"),
         ("alg_missing", format!(r#"{{"kid":"{kid}","typ":"JWS"}}"#), "HeaderMalformed"),
-        ("crit_header", format!(r#"{{"alg":"EdDSA","crit":["exp"],"exp":1,"kid":"{kid}","typ":"JWS"}}"#), "HeaderMember"),
+        (
+            "crit_header",
+            format!(r#"{{"alg":"EdDSA","crit":["exp"],"exp":1,"kid":"{kid}","typ":"JWS"}}"#),
+            "HeaderMember",
+        ),
         ("b64_header", format!(r#"{{"alg":"EdDSA","b64":true,"kid":"{kid}","typ":"JWS"}}"#), "HeaderMember"),
-        ("unknown_header", format!(r#"{{"alg":"EdDSA","cty":"json","kid":"{kid}","typ":"JWS"}}"#), "HeaderMember"),
+        (
+            "unknown_header",
+            format!(r#"{{"alg":"EdDSA","cty":"json","kid":"{kid}","typ":"JWS"}}"#),
+            "HeaderMember",
+        ),
         ("typ_missing", format!(r#"{{"alg":"EdDSA","kid":"{kid}"}}"#), "HeaderMalformed"),
         ("typ_other", format!(r#"{{"alg":"EdDSA","kid":"{kid}","typ":"JWT"}}"#), "HeaderMalformed"),
         ("kid_missing", r#"{"alg":"EdDSA","typ":"JWS"}"#.to_owned(), "HeaderMalformed"),
         ("kid_not_a_string", r#"{"alg":"EdDSA","kid":7,"typ":"JWS"}"#.to_owned(), "HeaderMalformed"),
-        ("x5c_malformed", format!(r#"{{"alg":"EdDSA","kid":"{kid}","typ":"JWS","x5c":["-_"]}}"#), "HeaderMalformed"),
-        ("duplicate_header", format!(r#"{{"alg":"EdDSA","alg":"EdDSA","kid":"{kid}","typ":"JWS"}}"#), "HeaderJson"),
+        (
+            "x5c_malformed",
+            format!(r#"{{"alg":"EdDSA","kid":"{kid}","typ":"JWS","x5c":["-_"]}}"#),
+            "HeaderMalformed",
+        ),
+        (
+            "duplicate_header",
+            format!(r#"{{"alg":"EdDSA","alg":"EdDSA","kid":"{kid}","typ":"JWS"}}"#),
+            "HeaderJson",
+        ),
         ("header_not_an_object", "[]".to_owned(), "HeaderMalformed"),
     ];
     for (name, header, failure) in cases {
@@ -217,74 +256,6 @@ fn headers(t: &mut Table) {
     }
     let jws = t.w.sign_with_header(r#"{"alg":"EdDSA","cty":"json"}"#, &foreign);
     t.push("accepted_foreign_header", &[&jws], json!({}), Value::Null);
-}
-
-fn schema(t: &mut Table) {
-    t.root("schema_version", "Schema/SchemaVersion", |p| p["schema_version"] = json!("0.2.0"));
-    t.root("entry_id_v4", "Schema/EntryId", |p| p["entry_id"] = json!("019a0b0c-0d0e-4f10-8112-000000000000"));
-    t.root("entry_id_variant", "Schema/EntryId", |p| p["entry_id"] = json!("019a0b0c-0d0e-7f10-c112-000000000000"));
-    t.root("entry_id_upper_case", "Schema/EntryId", |p| p["entry_id"] = json!("019A0b0c-0d0e-7f10-8112-000000000000"));
-    t.root("operation_empty", "Schema/Operation", |p| p["operation"] = json!(""));
-    t.root("score_out_of_range", "Schema/TrustScore", |p| p["trust_score"] = json!(101));
-    t.root("score_negative", "Schema/Type", |p| p["trust_score"] = json!(-1));
-    t.root("score_fraction", "Schema/Type", |p| p["trust_score"] = json!(0.5));
-    t.root("bogus_classification_type", "Schema/Type", |p| p["classification"] = json!(7));
-    t.root("parent_ids_empty", "Schema/ParentIds", |p| p["parent_ids"] = json!([]));
-    t.root("parent_ids_absent", "Schema/Missing", |p| drop(p.as_object_mut().unwrap().remove("parent_ids")));
-    t.root("parent_ids_0000", "Schema/ParentIds", |p| p["parent_ids"] = json!(["0000"]));
-    t.root("parent_ids_integer", "Schema/Type", |p| p["parent_ids"] = json!([0]));
-    t.root("parent_ids_mixed", "Schema/ParentIds", |p| p["parent_ids"] = json!(["0", "a".repeat(64)]));
-    t.root("parent_ids_upper_case", "Schema/ParentIds", |p| p["parent_ids"] = json!(["A".repeat(64)]));
-    t.root("parent_ids_repeated", "Schema/ParentIds", |p| p["parent_ids"] = json!(["a".repeat(64), "a".repeat(64)]));
-    t.root("integer_where_object_belongs", "Schema/Type", |p| p["labels"] = json!(7));
-    t.root("list_where_object_belongs", "Schema/Type", |p| p["policy_context"] = json!([]));
-    t.root("metadata_null", "Schema/Type", |p| p["metadata"] = Value::Null);
-    t.root("metadata_without_trust", "Schema/Missing", |p| drop(p["metadata"].as_object_mut().unwrap().remove("trust")));
-    t.root("metadata_unknown", "Schema/Unknown", |p| p["metadata"]["x"] = json!(1));
-    t.root("completes_without_being_a_completion", "Schema/Malformed", |p| {
-        p["metadata"]["completes"] = json!(entry_id(0));
-        p["metadata"]["outcome"] = json!("ok");
-    });
-    t.root("completion_without_outcome", "Schema/Malformed", |p| p["classification"] = json!("completion"));
-    t.root("override_out_of_range", "Schema/TrustScore", |p| p["metadata"]["trust"]["override"] = json!(101));
-    t.root("taints_unsorted", "Schema/Taints", |p| {
-        p["added_taints"] = json!(["b", "a"]);
-        p["taints"] = json!(["a", "b"]);
-    });
-    t.root("taints_repeated", "Schema/Taints", |p| p["taints"] = json!(["a", "a"]));
-    t.root("taint_empty", "Schema/Taints", |p| p["taints"] = json!([""]));
-    t.root("taints_of_integers", "Schema/Type", |p| p["taints"] = json!([1]));
-    t.root("principal_missing", "Schema/Label", |p| drop(p["labels"].as_object_mut().unwrap().remove("principal")));
-    t.root("trace_id_missing", "Schema/Label", |p| drop(p["labels"].as_object_mut().unwrap().remove("trace_id")));
-    t.root("trace_id_short", "Schema/Label", |p| p["labels"]["trace_id"] = json!("abc"));
-    t.root("label_not_a_string", "Schema/Label", |p| p["labels"]["team"] = json!(7));
-    t.root("identity_not_canonical", "Schema/Label", |p| p["labels"]["kest.identity"] = json!("{ }"));
-    t.root("tier_missing", "Schema/Malformed", |p| {
-        drop(p["policy_context"].as_object_mut().unwrap().remove("deviations"));
-    });
-    t.root("deviation_incomplete", "Schema/Malformed", |p| {
-        p["policy_context"]["deviations"] = json!([{"policy": "a", "tier": "platform", "reason": "r"}]);
-    });
-    t.root("environment_not_empty", "Schema/Malformed", |p| p["environment"]["HOME"] = json!("/"));
-    t.root("otel_context_partial", "Schema/Malformed", |p| p["otel_context"] = json!({"span_id": "00f067aa0ba902b7"}));
-    t.root("content_hash_malformed", "Schema/Hash", |p| p["content_hash"] = json!("abc"));
-    t.root("input_hash_malformed", "Schema/Hash", |p| p["input_hash"] = json!("0"));
-    t.root("timestamp_as_text", "Schema/Type", |p| p["timestamp_ms"] = json!("now"));
-    t.root("member_missing", "Schema/Missing", |p| drop(p.as_object_mut().unwrap().remove("environment")));
-    t.root("member_unknown", "Schema/Unknown", |p| p["comment"] = json!("hello"));
-    t.root("runtime_version_missing", "Schema/Missing", |p| p["runtime"] = json!({"name": "kest-rust"}));
-    t.root("too_many_parents", "TooManyParents", |p| {
-        p["parent_ids"] = (0..257).map(|n| format!("{n:064x}")).collect();
-    });
-    t.root("too_many_taints", "TooManyTaints", |p| p["taints"] = (0..257).map(|n| format!("{n:03}")).collect());
-    t.root("taint_too_long", "TooManyTaints", |p| p["taints"] = json!(["t".repeat(257)]));
-    // A foreign entry must have right types for everything that security rests on.
-    let text = t.w.sign(&Workload::foreign({
-        let mut payload = t.w.root(0);
-        payload["policy_context"]["app_policies"] = json!("all");
-        payload
-    }));
-    t.refuse("foreign_policies_as_text", &[text.as_str()], 0, "schema", "Schema/Type");
 }
 
 fn links(t: &mut Table) {
@@ -308,7 +279,8 @@ fn keys(t: &mut Table) {
     let forged = stranger.sign(&payload);
     t.refuse("unknown_key", &[forged.as_str()], 0, "signatures", "UnknownKey");
     let kid = t.w.jwk().thumbprint();
-    let forged = stranger.sign_with_header(&format!(r#"{{"alg":"EdDSA","kid":"{kid}","typ":"JWS"}}"#), &payload);
+    let forged =
+        stranger.sign_with_header(&format!(r#"{{"alg":"EdDSA","kid":"{kid}","typ":"JWS"}}"#), &payload);
     t.refuse("signed_with_another_key", &[&forged], 0, "signatures", "Signature");
     let foreign = stranger.sign_with_header(r#"{"alg":"EdDSA"}"#, &Workload::foreign(payload.clone()));
     t.refuse("foreign_signed_with_another_key", &[&foreign], 0, "signatures", "Signature");
@@ -346,102 +318,4 @@ fn certificate(spki: &[u8]) -> Vec<u8> {
         spki.to_vec(),
     ];
     der(0x30, &[der(0x30, &fields.concat()), algorithm, der(3, &[&[0_u8][..], &[7; 64]].concat())].concat())
-}
-
-fn semantics(t: &mut Table) {
-    let none = || json!({});
-    t.root("root_above_its_source", "RaisedTrust", |p| p["trust_score"] = json!(81));
-    t.root("root_without_source", "RaisedTrust", |p| p["metadata"]["trust"]["source_type"] = Value::Null);
-    t.root("unknown_model", "UnknownModel", |p| p["metadata"]["trust"]["model"] = json!("generous"));
-    t.root("denial_in_a_passport", "Denial", |p| p["classification"] = json!("denial"));
-    t.root("root_with_unexplained_taint", "UnexplainedTaint", |p| p["taints"] = json!(["pii"]));
-    t.child("raised_trust", none(), "semantics", "RaisedTrust", |p| p["trust_score"] = json!(90));
-    t.child("raised_trust_by_source", none(), "semantics", "RaisedTrust", |p| {
-        p["metadata"]["trust"]["source_type"] = json!("user_input");
-        p["trust_score"] = json!(41);
-    });
-    t.child("raised_trust_under_the_formula", none(), "semantics", "RaisedTrust", |p| {
-        p["metadata"]["trust"] = json!({"model": "spec_v0_3", "override": null, "source_type": "verified_rag"});
-        p["trust_score"] = json!(73);
-    });
-    t.child("raised_trust_by_an_evaluator", none(), "semantics", "RaisedTrust", |p| {
-        p["metadata"]["trust"]["model"] = json!("guide/weighted");
-        p["trust_score"] = json!(81);
-    });
-    t.child("override_mismatch", none(), "semantics", "OverrideMismatch", |p| {
-        p["metadata"]["trust"]["override"] = json!(90);
-    });
-    t.child("completes_a_stranger", none(), "semantics", "Completes", |p| {
-        p["classification"] = json!("completion");
-        p["metadata"]["completes"] = json!(entry_id(7));
-        p["metadata"]["outcome"] = json!("ok");
-    });
-    t.child("unexplained_taint", none(), "semantics", "UnexplainedTaint", |p| p["taints"] = json!(["pii"]));
-    t.child("added_taint_left_out", none(), "semantics", "DroppedTaint", |p| p["added_taints"] = json!(["pii"]));
-    t.child("removal_without_sanction", none(), "semantics", "UnsanctionedRemoval", |p| {
-        p["removed_taints"] = json!(["pii"]);
-    });
-    let mut root = t.w.root(0);
-    root["added_taints"] = json!(["pii"]);
-    root["taints"] = json!(["pii"]);
-    let root = t.w.sign(&root);
-    let child = t.w.child(1, &[&root]);
-    let own = t.w.sign(&child);
-    t.refuse("dropped_taint", &[root.as_str(), own.as_str()], 1, "semantics", "DroppedTaint");
-    let foreign = t.w.sign(&Workload::foreign(child));
-    let pair = [root.as_str(), foreign.as_str()];
-    t.push("accepted_foreign_dropped_taint", &pair, json!({}), Value::Null);
-    let failure = json!({"entry": 1, "step": "semantics", "failure": "DroppedTaint"});
-    t.push("foreign_dropped_taint_under_strict", &pair, json!({"strict": true}), failure.clone());
-    let ingress = json!({"ingress": {"now_ms": NOW_MS, "max_age_ms": 600_000, "skew_ms": 5_000}});
-    t.push("foreign_dropped_taint_at_ingress", &pair, ingress, failure);
-}
-
-fn authority(t: &mut Table) {
-    let strict = |kind: &str| json!({"strict": true, "authority": {"spiffe://example.org/*": kind}});
-    let root = t.w.sign(&t.w.root(0));
-    let expect = |failure: &str| json!({"entry": 0, "step": "authority", "failure": failure});
-    t.push("root_beyond_authority", &[root.as_str()], strict("federated"), expect("RootAuthority"));
-    let mut rag = t.w.root(0);
-    rag["metadata"]["trust"]["source_type"] = json!("verified_rag");
-    let rag = t.w.sign(&rag);
-    t.push("score_beyond_ceiling", &[rag.as_str()], strict("federated"), expect("Ceiling"));
-    t.push("nobody_has_no_authority", &[rag.as_str()], strict("none"), expect("Ceiling"));
-    let mut raised = t.w.root(0);
-    raised["metadata"]["trust"] = json!({"model": "guide", "override": 60, "source_type": "llm"});
-    raised["trust_score"] = json!(60);
-    let raised = t.w.sign(&raised);
-    t.push("override_beyond_authority", &[raised.as_str()], strict("federated"), expect("OverrideAuthority"));
-    let mut cleaned = t.w.root(0);
-    cleaned["classification"] = json!("sanitizer");
-    cleaned["removed_taints"] = json!(["pii"]);
-    cleaned["metadata"]["trust"]["source_type"] = json!("partner");
-    cleaned["trust_score"] = json!(60);
-    let cleaned = t.w.sign(&cleaned);
-    t.push("removal_beyond_authority", &[cleaned.as_str()], strict("federated"), expect("RemovalAuthority"));
-    t.push("accepted_authority", &[root.as_str()], strict("own"), Value::Null);
-}
-
-fn ends(t: &mut Table) {
-    let chain = t.w.chain(3);
-    let [a, b, c] = [0, 1, 2].map(|index: usize| chain[index].as_str());
-    let tip = json!({"expected_tip": chain[2].hash_hex()});
-    let expect = |entry: Option<usize>, step: &str, failure: &str| json!({"entry": entry, "step": step, "failure": failure});
-    t.push("truncated_tail_against_expected_tip", &[a, b], tip.clone(), expect(None, "completeness", "Tip"));
-    let second = t.w.sign(&t.w.root(9));
-    t.push(
-        "spliced_second_root_against_expected_tip",
-        &[a, b, c, second.as_str()],
-        tip.clone(),
-        expect(None, "completeness", "Tip"),
-    );
-    t.push("empty_against_expected_tip", &[], tip, expect(None, "completeness", "Tip"));
-    let linear = json!({"linear": true});
-    t.push("second_root_under_linear", &[a, second.as_str()], linear.clone(), expect(Some(1), "completeness", "NotLinear"));
-    let fork = t.w.sign(&t.w.child(8, &[&chain[0]]));
-    t.push("fork_under_linear", &[a, b, fork.as_str()], linear, expect(Some(2), "completeness", "NotLinear"));
-    let ingress = |now_ms: u64| json!({"ingress": {"now_ms": now_ms, "max_age_ms": 600_000, "skew_ms": 5_000}});
-    t.push("tip_too_old", &[a, b, c], ingress(NOW_MS + 605_003), expect(Some(2), "time", "TooOld"));
-    t.push("from_the_future", &[a, b, c], ingress(NOW_MS - 5_000), expect(Some(1), "time", "FromTheFuture"));
-    t.push("accepted_ingress", &[a, b, c], ingress(NOW_MS + 600_000), Value::Null);
 }

@@ -30,7 +30,8 @@ pub struct Workload {
 impl Workload {
     pub fn new(number: u8) -> Self {
         let key = SigningKey::from_bytes(&[number; 32]);
-        let header = EncodedHeader::new(Algorithm::EdDsa, &Jwk::ed25519(&key.verifying_key().to_bytes()).thumbprint());
+        let header =
+            EncodedHeader::new(Algorithm::EdDsa, &Jwk::ed25519(&key.verifying_key().to_bytes()).thumbprint());
         Self { id: format!("spiffe://example.org/w{number}"), key, header }
     }
 

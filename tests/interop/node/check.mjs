@@ -92,7 +92,7 @@ async function check(name, entries, anchors) {
     for (const label of ["kest.identity", "kest.resource_attr"])
       if (label in payload.labels) canonical(payload.labels[label], `${what}: label \`${label}\``);
     for (const parent of payload.parent_ids) {
-      demand(parent === "0" ? payload.parent_ids.length === 1 : seen.has(parent), `${what}: parent ${parent}`);
+      demand(parent === "0" ? payload.parent_ids.length === 1 : seen.has(parent), `${what}: parent ${parent} does not stand before it`);
       count(parent === "0" ? "roots" : "links");
     }
     seen.add(createHash("sha256").update(compact).digest("hex"));

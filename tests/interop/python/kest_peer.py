@@ -13,9 +13,9 @@ import hashlib
 import json
 import pathlib
 import sys
-import uuid
 from collections import Counter
 
+import uuid_utils
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from kest.core import (
     BaggageManager,
@@ -186,7 +186,7 @@ def make(folder):
 
     def entry(provider, name, parents):
         made = KestEntry(
-            entry_id=str(uuid.uuid4()),
+            entry_id=str(uuid_utils.uuid7()),
             operation=name,
             classification="system",
             trust_score=100,

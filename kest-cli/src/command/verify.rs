@@ -1,0 +1,143 @@
+//! `kest verify`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use kest_core::verify::{Axis, Verdict};
+use serde::Serialize;
+
+use crate::Outcome;
+use crate::input::{self, Unusable};
+use crate::output::{Ink, Out};
+use crate::text;
+use crate::verdict::{Answer, Failure, Question};
+
+/// Check a passport: signatures, links, identities, trust and taints, completeness
+///
+/// Checks who signed each entry, that every parent is there, and that trust and taints follow from those of the
+/// parents. Says of each axis whether it passes, fails or was not checked. An expected tip is the only way to
+/// notice that entries are missing at the end.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Verify {
+    /// File with the passport: a JSON array of compact JWS strings; `-` reads standard input
+    passport: PathBuf,
+    /// File with the public keys that are trusted: {"<workload id>":{"keys":[<JWK>…]}}
+    #[arg(long, value_name = "FILE")]
+    anchors: PathBuf,
+    /// Hash of the entry that the passport must end with: SHA-256 of its JWS, in hex
+    #[arg(long, value_name = "HASH")]
+    tip: Option<String>,
+    /// Refuse forks and joins: each entry's first parent must be the entry before it
+    #[arg(long)]
+    linear: bool,
+    /// Refuse what would be a finding: trust or taints of other implementations that do not add up, scores over a
+    /// ceiling
+    #[arg(long)]
+    strict: bool,
+    /// kest.toml with [verification.authority] and [trust.sources]; else the file in KEST_CONFIG, never ./kest.toml
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Write one JSON object instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  kest verify passport.json --anchors anchors.json
+  curl -s https://orders.example.org/passport | kest verify - --anchors anchors.json --json
+
+Exit codes: 0 accepted, 1 refused, 2 usage error or unreadable input.";
+
+#[derive(Serialize)]
+struct Json<'a> {
+    passport: String,
+    #[serde(flatten)]
+    answer: &'a Answer,
+}
+
+impl Verify {
+    /// # Errors
+    /// When something cannot be read. A bad verdict is an outcome.
+    pub(crate) fn run(self, out: &Out) -> Result<Outcome, Unusable> {
+        let passport = input::passport(&self.passport)?;
+        let question = Question {
+            anchors: &self.anchors,
+            config: self.config.as_deref(),
+            tip: self.tip.as_deref(),
+            linear: self.linear,
+            strict: self.strict,
+        };
+        let answer = question.ask(passport)?;
+        if self.json {
+            out.json(&Json { passport: self.passport.display().to_string(), answer: &answer })?;
+        } else {
+            out.write(&human(*out, &answer))?;
+        }
+        Ok(if answer.accepted { Outcome::Good } else { Outcome::Bad })
+    }
+}
+
+fn human(out: Out, answer: &Answer) -> String {
+    let mut text = String::new();
+    let axes = &answer.axes;
+    let named: [(&str, &Axis); 6] = [
+        ("signatures", &axes.signatures),
+        ("links", &axes.links),
+        ("identity", &axes.identity),
+        ("semantics", &axes.semantics),
+        ("completeness", &axes.completeness),
+        ("time", &axes.time),
+    ];
+    for (name, axis) in named {
+        let verdict = format!("{:<11}", axis.verdict.to_string());
+        let ink = match axis.verdict {
+            Verdict::Pass => Ink::Good,
+            Verdict::Fail => Ink::Bad,
+            Verdict::NotChecked => Ink::Unsure,
+        };
+        text.push_str(&format!("{name:<13} {}  {}\n", out.ink(ink, &verdict), text::message(&axis.reason)));
+    }
+    for finding in &answer.findings {
+        let at = finding.entry.map_or(String::new(), |entry| format!("entry {entry}: "));
+        text.push_str(&format!("{:<13} {at}{}\n", "finding", text::message(&finding.text)));
+    }
+    let tips = answer.tips.iter().flatten();
+    for tip in tips.clone().take(LISTED) {
+        text.push_str(&format!("{:<13} {tip}\n", "tip"));
+    }
+    if tips.clone().count() > LISTED {
+        text.push_str(&format!("{:<13} and {} more: see --json\n", "tip", tips.count() - LISTED));
+    }
+    if let Some(failure) = &answer.failure {
+        text.push_str(&explained(out, failure));
+    }
+    let ink = if answer.accepted { Ink::Strong } else { Ink::Bad };
+    text.push_str(&out.ink(ink, &text::message(&answer.summary)));
+    text.push('\n');
+    text
+}
+
+/// More tips than this are counted.
+const LISTED: usize = 4;
+
+fn explained(out: Out, failure: &Failure) -> String {
+    let mut place = match failure.entry {
+        Some(entry) => format!("entry {entry}"),
+        None => "the passport as a whole".to_owned(),
+    };
+    if let Some(operation) = &failure.operation {
+        place.push_str(&format!(", operation {}", text::field(operation, 60)));
+    }
+    if let Some(principal) = &failure.principal {
+        place.push_str(&format!(", by {}", text::id(principal, 80)));
+    }
+    let failed = out.ink(Ink::Bad, "failed       ");
+    let cause = text::message(&failure.cause);
+    format!(
+        "{failed} {place}\nstep          {}\ncause         {cause}\nto do         {}\n",
+        failure.step,
+        text::message(&failure.fix)
+    )
+}

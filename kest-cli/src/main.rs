@@ -1,0 +1,76 @@
+//! The command `kest`: verify and look at passports. Spec §14.
+
+mod authority;
+mod command;
+mod entry;
+mod graph;
+mod input;
+mod output;
+mod text;
+mod verdict;
+
+use std::process::ExitCode;
+
+use clap::{ColorChoice, Parser, Subcommand, ValueEnum};
+
+use crate::command::{show, verify};
+use crate::input::Unusable;
+use crate::output::Out;
+
+/// Verify and look at Kest passports: the signed record of who did what, in which order, and what allowed it.
+///
+/// A passport is a JSON array of signed entries; each entry names those it follows by their hashes.
+#[derive(Debug, Parser)]
+#[command(name = "kest", version, color = ColorChoice::Auto, arg_required_else_help = true, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// Colours: on a terminal without NO_COLOR, always, or never
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = Colour::Auto, global = true, display_order = 900)]
+    color: Colour,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  kest verify passport.json --anchors anchors.json   check a passport against the keys you trust
+  kest show passport.json                            look at what a passport claims
+
+Exit codes: 0 good, 1 bad verdict, 2 usage error or unreadable input.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Verify(verify::Verify),
+    Show(show::Show),
+}
+
+/// When to write colours.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Colour {
+    Auto,
+    Always,
+    Never,
+}
+
+/// What a command found out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Good,
+    Bad,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let out = Out::new(cli.color);
+    let outcome = match cli.command {
+        Command::Verify(verify) => verify.run(&out),
+        Command::Show(show) => show.run(&out),
+    };
+    match outcome {
+        Ok(Outcome::Good) => ExitCode::SUCCESS,
+        Ok(Outcome::Bad) => ExitCode::from(1),
+        Err(Unusable(message)) => {
+            output::complain(&message);
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! The examples of `docs/cli.md` are what the binary writes. `UPDATE_DOCS=1 cargo test -p kest-cli --test docs`
+//! writes them anew.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use support::vectors;
+
+#[test]
+fn the_examples_are_real() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/cli.md");
+    let page = fs::read_to_string(&path).unwrap();
+    let mut written = String::new();
+    let mut examples = 0;
+    let mut lines = page.lines();
+    while let Some(line) = lines.next() {
+        written.push_str(&format!("{line}\n"));
+        if line != "```console" {
+            continue;
+        }
+        let body: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
+        for command in body.iter().filter_map(|line| line.strip_prefix("$ ")) {
+            written.push_str(&format!("$ {command}\n{}", output(command)));
+            examples += 1;
+        }
+        written.push_str("```\n");
+    }
+    assert!(examples >= 5, "{examples}");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(&path, written).unwrap();
+    } else {
+        assert_eq!(page, written, "docs/cli.md is behind; run with UPDATE_DOCS=1");
+    }
+}
+
+/// What a shell in the folder of the vectors shows.
+fn output(command: &str) -> String {
+    let binary = Path::new(env!("CARGO_BIN_EXE_kest")).parent().unwrap();
+    let path = format!("{}:{}", binary.display(), std::env::var("PATH").unwrap());
+    let output = Command::new("sh")
+        .args(["-c", &format!("{command} 2>&1")])
+        .current_dir(vectors())
+        .env("PATH", path)
+        .env_remove("KEST_CONFIG")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}

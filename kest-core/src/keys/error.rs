@@ -1,0 +1,128 @@
+//! Why a key cannot be used.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+use crate::jws::Algorithm;
+
+/// Why a key, or a set of them, cannot be used.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum KeyError {
+    /// Not a JSON object.
+    NotAnObject {
+        /// What should have been one.
+        what: &'static str,
+    },
+    /// Not JSON at all, or JSON with duplicate members.
+    Json(Box<dyn StdError + Send + Sync>),
+    /// A member that must be there is not.
+    Missing {
+        /// Its name.
+        member: &'static str,
+    },
+    /// A member has the wrong type or content.
+    Malformed {
+        /// Its name.
+        member: &'static str,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The key is private or symmetric.
+    Private {
+        /// The member that makes it so.
+        member: &'static str,
+    },
+    /// A type, curve or algorithm that Kest does not use.
+    Unsupported {
+        /// The member.
+        what: &'static str,
+        /// Its value.
+        found: String,
+    },
+    /// `alg` does not fit the type of the key.
+    Mismatch {
+        /// The key's `alg`.
+        alg: Algorithm,
+        /// The type of the key.
+        kty: &'static str,
+    },
+    /// The key is not for verifying signatures.
+    Purpose {
+        /// What it is for.
+        found: String,
+    },
+    /// A principal has no keys at all.
+    NoKeys {
+        /// The principal.
+        principal: String,
+    },
+    /// A map of anchors that names no principal.
+    NoPrincipals,
+    /// A principal is anchored twice.
+    Shadowed {
+        /// The principal.
+        principal: String,
+    },
+    /// A principal's keys are unusable.
+    Principal {
+        /// The principal.
+        principal: String,
+        /// Why.
+        source: Box<KeyError>,
+    },
+    /// The source of the keys failed.
+    Source(Box<dyn StdError + Send + Sync>),
+}
+
+impl fmt::Display for KeyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotAnObject { what } => write!(f, "{what} must be a JSON object"),
+            Self::Json(source) => write!(f, "cannot read keys: {source}"),
+            Self::Missing { member } => write!(f, "a key needs the member `{member}`"),
+            Self::Malformed { member, why } => write!(f, "key member `{member}` {why}"),
+            Self::Private { member } => {
+                write!(f, "the key is private: it has the member `{member}`; give the public key alone")
+            }
+            Self::Unsupported { what, found } => write!(
+                f,
+                "unsupported key {what} `{found}`; use Ed25519, P-256, P-384 or RSA of 2048 bits and more"
+            ),
+            Self::Mismatch { alg, kty } => {
+                write!(f, "key algorithm `{alg}` does not fit a key of type {kty}")
+            }
+            Self::Purpose { found } => write!(f, "the key is for `{found}`, not for verifying signatures"),
+            Self::NoKeys { principal } => {
+                write!(f, "principal `{principal}` is anchored without any key; add one or remove it")
+            }
+            Self::NoPrincipals => {
+                f.write_str("the trust anchors name no principal; add `{\"<workload id>\":{\"keys\":[…]}}`")
+            }
+            Self::Shadowed { principal } => {
+                write!(f, "principal `{principal}` is anchored twice; give all its keys in one place")
+            }
+            Self::Principal { principal, source } => write!(f, "keys of `{principal}`: {source}"),
+            Self::Source(source) => write!(f, "the key source failed: {source}"),
+        }
+    }
+}
+
+impl StdError for KeyError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            Self::Json(source) | Self::Source(source) => Some(&**source),
+            Self::Principal { source, .. } => Some(&**source),
+            Self::NotAnObject { .. }
+            | Self::Missing { .. }
+            | Self::Malformed { .. }
+            | Self::Private { .. }
+            | Self::Unsupported { .. }
+            | Self::Mismatch { .. }
+            | Self::Purpose { .. }
+            | Self::NoKeys { .. }
+            | Self::NoPrincipals
+            | Self::Shadowed { .. } => None,
+        }
+    }
+}

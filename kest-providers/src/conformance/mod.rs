@@ -1,0 +1,3 @@
+//! Suites that every provider passes, public so that providers of one's own can be held to them too.
+
+pub mod identity;

@@ -1,0 +1,305 @@
+//! One consistent set of policies: parsed, checked and compiled together, then never changed.
+
+use std::collections::HashMap;
+use std::error::Error as StdError;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kest_core::error::{PolicyErrorKind, PolicyUnavailable};
+use kest_core::policy::PolicyInput;
+use parking_lot::Mutex;
+use regorus::languages::rego::compiler::Compiler;
+use regorus::rvm::program::Program;
+use regorus::rvm::vm::{RegoVM, VmError};
+use regorus::utils::limits::ExecutionTimerConfig;
+use regorus::{Engine, LimitError, Value};
+use sha2::{Digest, Sha256};
+
+use super::check::{check, path_of, refers_outside};
+use super::input::{self, Members};
+use super::outline::Outline;
+use super::plain::plain;
+use super::refuse;
+use super::source::Source;
+
+/// Policies by name, and what evaluates them.
+pub(super) struct Set {
+    policies: HashMap<Box<str>, Policy>,
+    interpreters: Pool<Engine>,
+    prototype: Engine,
+}
+
+/// One policy of a set.
+pub(super) struct Policy {
+    pub(super) file: String,
+    pub(super) digest: Arc<str>,
+    /// `data.a.b.allow`.
+    allow: String,
+    /// The rule that gives a denial's reason.
+    reason: Option<String>,
+    machine: Option<Machine>,
+}
+
+/// The fast path of one policy, see [`super::plain`].
+struct Machine {
+    program: Arc<Program>,
+    /// What the program reads of the input.
+    members: Members,
+    idle: Pool<RegoVM>,
+}
+
+const INSTRUCTIONS: usize = 1_000_000;
+
+impl Set {
+    pub(super) fn build(sources: &[Source], time_limit: Duration) -> Result<Self, PolicyUnavailable> {
+        let mut engine = Engine::new();
+        engine.set_strict_builtin_errors(true);
+        engine.set_execution_timer_config(ExecutionTimerConfig {
+            limit: time_limit,
+            check_interval: std::num::NonZeroU32::MIN.saturating_add(63),
+        });
+        let mut outlines = Vec::with_capacity(sources.len());
+        for source in sources {
+            parse(&mut engine, source)?;
+            let Some(module) = engine.get_modules().last() else {
+                return Err(refuse(format!("`{}` holds no policy", source.file)));
+            };
+            let outline = Outline::of(module, &source.file);
+            let expected = source.name.replace('/', ".");
+            let package = outline.package.join(".");
+            if package != expected {
+                return Err(refuse(format!(
+                    "{}:{}: package `{package}` does not match the path of policy `{}`; \
+                     write `package {expected}`, or move the file",
+                    source.file, module.package.span.line, source.name
+                )));
+            }
+            if outlines.iter().any(|known: &Outline| known.package == outline.package) {
+                return Err(refuse(format!("policy `{}` is given twice; leave one", source.name)));
+            }
+            outlines.push(outline);
+        }
+        check(&outlines)?;
+
+        let Some(first) = outlines.first() else {
+            return Err(refuse("no policy is given; name a folder or a source"));
+        };
+        let rule =
+            |outline: &Outline, name: &str| format!("data.{}", path_of(&outline.package, name).join("."));
+        let compiled = engine
+            .compile_with_entrypoint(&rule(first, "allow").into())
+            .map_err(|error| refuse(located(&error.to_string(), "the policies cannot be compiled")))?;
+        let modules = engine.get_modules().clone();
+        let mut policies = HashMap::with_capacity(sources.len());
+        for ((source, outline), module) in sources.iter().zip(&outlines).zip(modules.iter()) {
+            let allow = rule(outline, "allow");
+            let reason = ["reason", "deny_reason"].into_iter().find(|name| {
+                let path = path_of(&outline.package, name);
+                outline.rules.iter().any(|rule| rule.path == path && !rule.is_function)
+            });
+            // What the machine's compiler does not know is left to the interpreter.
+            let machine = plain(module, "allow").and_then(|members| {
+                let program = Compiler::compile_from_policy(&compiled, &[&allow]).ok()?;
+                Some(Machine { program, members, idle: Pool::new() })
+            });
+            let policy = Policy {
+                file: source.file.clone(),
+                digest: digest(source, refers_outside(outline).then_some(sources)),
+                machine,
+                reason: reason.map(|name| rule(outline, name)),
+                allow,
+            };
+            policies.insert(source.name.as_str().into(), policy);
+        }
+        Ok(Self { policies, interpreters: Pool::new(), prototype: engine })
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&Policy> {
+        self.policies.get(name)
+    }
+
+    /// All names, sorted.
+    pub(super) fn names(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = self.policies.keys().map(|name| &**name).collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// The value of the policy's `allow`.
+    pub(super) fn allow(&self, policy: &Policy, input: &PolicyInput<'_>) -> Result<Value, PolicyUnavailable> {
+        match &policy.machine {
+            Some(machine) => machine.run(document(policy, input, machine.members)?),
+            None => self.interpret(&policy.allow, document(policy, input, Members::ALL)?),
+        }
+        .map_err(|error| failed(policy, error))
+    }
+
+    /// The value of the policy's `reason`, if it has such a rule.
+    pub(super) fn reason(
+        &self,
+        policy: &Policy,
+        input: &PolicyInput<'_>,
+    ) -> Result<Option<Value>, PolicyUnavailable> {
+        let Some(rule) = &policy.reason else { return Ok(None) };
+        let input = document(policy, input, Members::ALL)?;
+        self.interpret(rule, input).map(Some).map_err(|error| failed(policy, error))
+    }
+
+    /// Evaluates a rule with the interpreter.
+    fn interpret(&self, rule: &str, input: Value) -> Result<Value, Failure> {
+        let mut engine = self.interpreters.take().unwrap_or_else(|| self.prototype.clone());
+        engine.set_input(input);
+        let value = engine.eval_rule(rule.to_owned()).map_err(|error| Failure {
+            timed_out: matches!(error.downcast_ref(), Some(LimitError::TimeLimitExceeded { .. })),
+            cause: error.into(),
+        })?;
+        // The next call must not find this one's input; after an error the engine is not used again.
+        engine.set_input(Value::Undefined);
+        self.interpreters.put(engine);
+        Ok(value)
+    }
+}
+
+impl Machine {
+    fn run(&self, input: Value) -> Result<Value, Failure> {
+        let mut vm = match self.idle.take() {
+            Some(vm) => vm,
+            None => {
+                let mut vm = RegoVM::new();
+                vm.load_program(Arc::clone(&self.program));
+                vm.set_data(Value::new_object())?;
+                vm.set_max_instructions(INSTRUCTIONS);
+                vm
+            }
+        };
+        vm.set_input(input);
+        let value = vm.execute_entry_point_by_index(0)?;
+        vm.set_input(Value::Undefined);
+        self.idle.put(vm);
+        Ok(value)
+    }
+}
+
+/// Evaluators that are not in use. Each is used by one call at a time.
+struct Pool<T>(Mutex<Vec<T>>);
+
+const IDLE: usize = 64;
+
+impl<T> Pool<T> {
+    fn new() -> Self {
+        Self(Mutex::new(Vec::new()))
+    }
+
+    fn take(&self) -> Option<T> {
+        self.0.lock().pop()
+    }
+
+    fn put(&self, item: T) {
+        let mut idle = self.0.lock();
+        if idle.len() < IDLE {
+            idle.push(item);
+        }
+    }
+}
+
+/// An evaluation that gave no value.
+struct Failure {
+    timed_out: bool,
+    cause: Box<dyn StdError + Send + Sync>,
+}
+
+impl From<VmError> for Failure {
+    fn from(error: VmError) -> Self {
+        Self { timed_out: matches!(error, VmError::TimeLimitExceeded { .. }), cause: error.into() }
+    }
+}
+
+/// Adds a source in the language version that it is written in.
+fn parse(engine: &mut Engine, source: &Source) -> Result<(), PolicyUnavailable> {
+    let mut add = |v0| {
+        engine.set_rego_v0(v0);
+        let added = engine.add_policy(source.file.clone(), source.text.clone());
+        engine.set_rego_v0(false);
+        added.map_err(|error| error.to_string())
+    };
+    let Err(v1) = add(false) else { return Ok(()) };
+    match add(true) {
+        Ok(_) => {
+            tracing::warn!(
+                file = %source.file,
+                "policy file `{}` is written in Rego v0; add `import rego.v1`, and `if` before each body",
+                source.file
+            );
+            Ok(())
+        }
+        // The reading that got further is the one that was meant.
+        Err(v0) => {
+            let error = if position(&v0) > position(&v1) { v0 } else { v1 };
+            Err(refuse(located(&error, &format!("`{}` cannot be parsed", source.file))))
+        }
+    }
+}
+
+fn document(policy: &Policy, input: &PolicyInput<'_>, members: Members) -> Result<Value, PolicyUnavailable> {
+    input::document(input, members).map_err(|error| {
+        PolicyUnavailable::new(
+            PolicyErrorKind::Evaluation,
+            format!("policy `{}` cannot be given the number `{}`", policy.file, error.number()),
+        )
+    })
+}
+
+fn failed(policy: &Policy, failure: Failure) -> PolicyUnavailable {
+    let kind = if failure.timed_out { PolicyErrorKind::Timeout } else { PolicyErrorKind::Evaluation };
+    let message = located(&failure.cause.to_string(), &format!("policy `{}` failed", policy.file));
+    PolicyUnavailable::new(kind, message).with_source(failure.cause)
+}
+
+/// The library's message, which spreads over lines and shows the source, as one line that names the place.
+fn located(error: &str, otherwise: &str) -> String {
+    let error = error.trim();
+    let last = error.lines().last().unwrap_or_default();
+    let what = last.strip_prefix("error: ").unwrap_or(last);
+    match place(error) {
+        Some(place) => format!("{place}: {what}"),
+        None => format!("{otherwise}: {what}"),
+    }
+}
+
+/// `file:line:column` of an error.
+fn place(error: &str) -> Option<&str> {
+    error.lines().find_map(|line| line.strip_prefix("--> "))
+}
+
+fn position(error: &str) -> Option<(u32, u32)> {
+    let mut parts = place(error)?.rsplit(':').map(str::parse);
+    let (column, line) = (parts.next()?.ok()?, parts.next()?.ok()?);
+    Some((line, column))
+}
+
+/// `sha256:<hex>` of the policy's text. A policy that uses others is decided by all of them: the digest is then
+/// over every loaded text, in the order of the names, each as `name NUL length NUL text`, its own name first.
+fn digest(source: &Source, used: Option<&[Source]>) -> Arc<str> {
+    let mut hash = Sha256::new();
+    match used {
+        None => hash.update(&source.text),
+        Some(all) => {
+            hash.update(&source.name);
+            hash.update([0]);
+            let mut all: Vec<&Source> = all.iter().collect();
+            all.sort_by(|a, b| a.name.cmp(&b.name));
+            for source in all {
+                hash.update(&source.name);
+                hash.update([0]);
+                hash.update(source.text.len().to_string());
+                hash.update([0]);
+                hash.update(&source.text);
+            }
+        }
+    }
+    let hex = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    format!("sha256:{hex}").into()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,63 @@
+//! Policy inputs, made from a few values.
+
+use std::sync::Arc;
+
+use kest_core::policy::{Environment, Object, PolicyInput, Subject, Tier};
+use serde_json::{Value, json};
+
+/// What a test says about a call.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) user: Option<Value>,
+    pub(crate) attributes: Value,
+    pub(crate) trust_score: u8,
+    pub(crate) taints: Vec<Arc<str>>,
+    pub(crate) tier: Tier,
+    pub(crate) parents: Vec<String>,
+    pub(crate) names: Vec<String>,
+}
+
+impl Call {
+    pub(crate) fn new(trust_score: u8) -> Self {
+        Self {
+            user: None,
+            attributes: json!({}),
+            trust_score,
+            taints: Vec::new(),
+            tier: Tier::Function,
+            parents: vec!["0".to_owned()],
+            names: vec!["kest/allow_trusted".to_owned()],
+        }
+    }
+
+    pub(crate) fn input(&self) -> PolicyInput<'_> {
+        PolicyInput {
+            subject: Subject {
+                workload: "spiffe://kest.internal/orders",
+                user: self.user.as_ref(),
+                agent: None,
+                task: None,
+                trust_score: self.trust_score,
+                taints: &self.taints,
+            },
+            object: Object { id: Some("DOC-456"), attributes: &self.attributes },
+            environment: Environment {
+                is_root: true,
+                source_type: Some("user_input"),
+                operation: "orders.process",
+                function: "shop::orders::process",
+                parent_hash: "0",
+                parent_hashes: &self.parents,
+                inherited_trust_score: None,
+                inherited_taints: &[],
+                trust_override: None,
+                removed_taints: &[],
+                policy_names: &self.names,
+                policy_tier: self.tier,
+                active_deviations: &[],
+            },
+            identity: "spiffe://kest.internal/orders",
+            trust_score: self.trust_score,
+        }
+    }
+}

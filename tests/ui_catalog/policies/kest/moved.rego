@@ -1,0 +1,3 @@
+package kest.strict
+
+default allow := false
