@@ -67,15 +67,11 @@ pub mod __private {
         }
     }
 
-    pub fn call_sync<R>(
-        inv: Invocation,
-        denied: impl FnOnce(Error) -> R,
-        is_error: impl FnOnce(&R) -> bool,
-        body: impl FnOnce() -> R,
-    ) -> R {
-        if inv.0.policies.is_empty() {
-            return denied(Error);
-        }
+    pub fn begin_sync(inv: Invocation) -> Result<(), Error> {
+        if inv.0.policies.is_empty() { Err(Error) } else { Ok(()) }
+    }
+
+    pub fn run_in_scope<R>((): (), is_error: impl FnOnce(&R) -> bool, body: impl FnOnce() -> R) -> R {
         let value = body();
         is_error(&value);
         value

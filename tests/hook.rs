@@ -118,15 +118,14 @@ fn too_many_and_too_long_taints_are_refused() {
 
 #[test]
 fn taints_go_only_where_somebody_says_so() {
-    use kest::__private::{CallSpec, Invocation, call_sync};
+    use kest::__private::{CallSpec, Invocation, begin_sync};
     // The attribute refuses this at compile time; the run-time does not rely on it.
     static SPEC: CallSpec = CallSpec { removed_taints: &["a"], ..PLAIN };
     let kest = allow();
     let _scope = kest.enter();
-    let clean = |invocation| call_sync(invocation, Err, Result::is_err, || Ok::<(), Error>(()));
-    let error = clean(Invocation::new(&SPEC)).unwrap_err();
+    let error = begin_sync(Invocation::new(&SPEC)).unwrap_err();
     assert_eq!(configuration(&error), ConfigurationErrorKind::Taints);
-    clean(Invocation::new(&SPEC).trust_override(40)).unwrap();
+    begin_sync(Invocation::new(&SPEC).trust_override(40)).unwrap();
 }
 
 const PLAIN: kest::__private::CallSpec = kest::__private::CallSpec {
@@ -401,9 +400,9 @@ async fn an_output_that_cannot_be_recorded_says_that_the_call_has_run() {
 
 #[test]
 fn a_call_compiled_with_a_configuration_refuses_to_run_without_one() {
-    use kest::__private::{CallSpec, Invocation, call_sync};
+    use kest::__private::{CallSpec, Invocation, begin_sync};
     static SPEC: CallSpec = CallSpec { config_seen: Some("kest.toml"), ..PLAIN };
-    let pay = || call_sync(Invocation::new(&SPEC), Err, Result::is_err, || Ok::<(), Error>(()));
+    let pay = || begin_sync(Invocation::new(&SPEC)).map(drop);
     // This package's folder has no `kest.toml`, so the run finds none.
     let lost = Kest::builder().identity(workload("w")).engine(MockPolicyEngine::allow()).build().unwrap();
     {

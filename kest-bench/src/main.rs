@@ -1,2 +1,126 @@
-//! placeholder
-fn main() {}
+//! What a verified call costs, beside the floor of signing and hashing. Spec §18, `docs/performance.md`.
+
+mod chain;
+mod clock;
+mod hook;
+mod memory;
+mod passports;
+mod probe;
+mod report;
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::report::Report;
+
+type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+
+/// Measures what Kest costs.
+#[derive(Debug, Parser)]
+#[command(name = "kest-bench", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Calls, verification, parsing, serialising and memory: one JSON object a line on standard output
+    #[command(after_long_help = METHOD)]
+    Overhead(Overhead),
+    /// Makes protected calls, or verifies them, and measures nothing: for a profiler to look at
+    Calls(Calls),
+    /// Holds a chain in memory and prints what it takes: a process of its own, started by `overhead`
+    #[command(hide = true)]
+    Held { entries: usize },
+}
+
+#[derive(Debug, Args)]
+struct Overhead {
+    /// A few rounds and chains of at most 1,000 entries: shows that everything runs, measures roughly
+    #[arg(long)]
+    quick: bool,
+    /// A table for people on standard error too
+    #[arg(long)]
+    table: bool,
+    /// Only what has this in its name, such as `sync/allow-all`
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
+    /// The folder of the Rego policies
+    #[arg(long, value_name = "DIR", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../policies"))]
+    policies: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct Calls {
+    /// How many
+    #[arg(long, default_value_t = 1_000)]
+    count: usize,
+    /// Of the async function
+    #[arg(long = "async")]
+    asynchronous: bool,
+    /// And verify their passport so many times, on one thread
+    #[arg(long, value_name = "TIMES", default_value_t = 0)]
+    verify: usize,
+    /// Judged by Rego policies of this folder instead of being allowed by a constant
+    #[arg(long, value_name = "DIR")]
+    rego: Option<PathBuf>,
+}
+
+const METHOD: &str = "\
+Members of a line:
+  name      what was measured, unique apart from `n`
+  n         entries in the passport: before the call, or those verified, parsed, serialised, held
+  threads   threads that did it at the same time
+  ns        nanoseconds of one call, or of the whole passport
+  floor_ns  the floor beside it, measured in the same run and in turns with it
+  ratio     the one over the other
+  own_ns    a call without the provider's signing and the engine's decision; null elsewhere
+
+Floors: of a call, Ed25519 signing, SHA-256 and base64 of the same bytes; of `verify`, verify_strict of the same \
+signing inputs on as many threads; of `parse`, a copy of every entry; of `serialize`, one copy of all of them; \
+of `memory`, the serialised passport (`bytes` over `serialised_bytes`).
+
+Calls: every call is timed by itself, in a scope of its own that goes on from a verified chain of exactly `n` \
+entries; entering the scope is not timed. Rounds go through all chain lengths, and in each the bare call, the floor \
+and the call under a probe take turns. The probe times signing and decision inside the very call, and what is left \
+of that call is `own_ns`. `ns`, `floor_ns` and `own_ns` are medians, `ratio` is the median over the rounds, and the \
+cost of reading the clock is taken off everywhere.
+
+Passports: the least of several repetitions, in turns with the floor; processor time on one thread, wall time on \
+several. Memory: growth of the anonymous resident memory of a process that makes 10,000 entries.";
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Overhead(overhead) => overhead.run(),
+        Command::Calls(calls) => calls.run(),
+        Command::Held { entries } => memory::hold(entries),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report::complain(&*error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl Calls {
+    fn run(&self) -> Result<()> {
+        hook::calls(self.count, self.asynchronous, self.rego.as_deref())?;
+        if self.verify > 0 { passports::verify_only(self.count, self.verify) } else { Ok(()) }
+    }
+}
+
+impl Overhead {
+    fn run(&self) -> Result<()> {
+        let mut report = Report::new(self.only.clone(), self.table);
+        hook::measure(&mut report, &self.policies, self.quick)?;
+        passports::measure(&mut report, self.quick)?;
+        memory::measure(&mut report, if self.quick { 1_000 } else { 10_000 })?;
+        report.finish()
+    }
+}

@@ -176,3 +176,59 @@ impl fmt::Display for KestEntry {
         write!(f, "{} `{}` by `{}`", self.entry_id, self.operation, self.principal())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Deviation;
+    use crate::payload::{Completes, Payload, PolicyLists};
+
+    #[test]
+    fn reads_what_the_hook_writes() {
+        let id = "019a0b0c-0d0e-7f10-8112-000000000001";
+        let hash = "ab".repeat(32);
+        let (trace, span) = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7");
+        let taints = crate::taint::set(["pii", "raw"]);
+        for full in [false, true] {
+            let parents = [if full { hash.clone() } else { "0".to_owned() }];
+            let deviation = Deviation {
+                scope: "a::b".into(),
+                policy: "kest/allow".into(),
+                tier: "platform".into(),
+                reason: full.then(|| "legacy".into()),
+                approver: None,
+            };
+            let payload = Payload {
+                entry_id: id,
+                timestamp_ms: 1_795_304_503_000,
+                operation: "process",
+                classification: if full { "completion" } else { "system" },
+                trust_score: 40,
+                parent_ids: &parents,
+                added_taints: if full { &taints } else { &[] },
+                removed_taints: if full { &taints } else { &[] },
+                taints: &taints,
+                labels: vec![("trace_id", trace), ("principal", "spiffe://a/b")],
+                policies: &PolicyLists { function: vec!["kest/allow".into()], ..PolicyLists::default() },
+                deviations: if full { std::slice::from_ref(&deviation) } else { &[] },
+                otel: full.then_some((trace, span)),
+                function: "a::b",
+                trust_source: full.then_some("user_input"),
+                trust_override: full.then_some(40),
+                trust_model: "guide",
+                digests: vec![("kest/allow", "sha256:00")],
+                completes: full.then_some(Completes { entry_id: id, outcome: "ok" }),
+                content_hash: if full { &hash } else { "" },
+                input_hash: "",
+            };
+            let entry = KestEntry::from_payload(&payload.write()).unwrap();
+            assert!(entry.is_own() && entry.departures.is_empty());
+            assert_eq!((entry.parent_ids(), entry.is_root()), (parents.to_vec(), !full));
+            assert_eq!((entry.principal(), entry.trust_score), ("spiffe://a/b", 40));
+            assert_eq!(entry.content_hash.is_some(), full);
+            let metadata = entry.metadata.unwrap();
+            assert_eq!((metadata.trust_override, metadata.completion.is_some()), (full.then_some(40), full));
+            assert_eq!(metadata.source_type.as_deref(), full.then_some("user_input"));
+        }
+    }
+}

@@ -42,5 +42,7 @@ pub use runtime::{
 pub mod __private {
     pub use crate::call::{CallSpec, Denied, FromError, Invocation, Names, Recorded};
     pub use crate::error::Error;
-    pub use crate::hook::{begin, call_sync, call_sync_recorded, in_scope, in_scope_recorded};
+    pub use crate::hook::{
+        Live, begin, begin_sync, call_sync_recorded, in_scope, in_scope_recorded, run_in_scope,
+    };
 }

@@ -268,16 +268,13 @@ async fn requests_on_one_thread_do_not_mix() {
 
 #[tokio::test]
 async fn a_denied_call_leaves_no_entry_and_its_body_does_not_run() {
-    use kest_core::__private::{Invocation, call_sync};
+    use kest_core::__private::Invocation;
     let kest = kest();
     let scope = kest.enter();
     sync("a", || ()).unwrap();
-    let denied = call_sync(
-        Invocation::new(support::spec("b")).policies("deny/all"),
-        Err,
-        Result::is_err,
-        || -> Result<(), kest_core::Error> { panic!("the body ran") },
-    );
+    let denied = support::invoke(Invocation::new(support::spec("b")).policies("deny/all"), || {
+        panic!("the body ran");
+    });
     let error = denied.unwrap_err();
     assert!(error.is_denied() && !error.already_executed());
     assert_eq!(error.denial().unwrap().policy(), "deny/all");

@@ -194,20 +194,32 @@ struct Answer<'a> {
 
 impl Answer<'_> {
     fn sync(&self, body: &TokenTree) -> TokenStream {
-        let invocation = hidden("__kest_invocation");
-        let (denied, ty) = (self.denied(), self.ty());
+        let (invocation, live) = (hidden("__kest_invocation"), hidden("__kest_live"));
         if self.call.record_output {
-            let run = self.private("call_sync_recorded");
+            let (run, denied, ty) = (self.private("call_sync_recorded"), self.denied(), self.ty());
             return quote!(#run::<#ty>(#invocation, #denied, move || #body));
         }
-        let (run, is_error) = (self.private("call_sync"), self.is_error());
-        quote!(#run::<#ty>(#invocation, #denied, #is_error, move || #body))
+        let (run, ty, is_error) = (self.private("run_in_scope"), self.ty(), self.is_error());
+        self.answer(&self.private("begin_sync"), None, &quote!(#run::<#ty>(#live, #is_error, move || #body)))
     }
 
     fn asynchronous(&self, body: &TokenStream) -> TokenStream {
-        let (invocation, live, error) =
-            (hidden("__kest_invocation"), hidden("__kest_live"), Ident::new("__kest_error", self.span));
-        let (denied, ty, begin) = (self.denied(), self.ty(), self.private("begin"));
+        let live = hidden("__kest_live");
+        let run = if self.call.record_output {
+            let (run, denied) = (self.private("in_scope_recorded"), self.denied());
+            quote_spanned!(self.span=> #run(#live, #denied, #body))
+        } else {
+            let (run, is_error) = (self.private("in_scope"), self.is_error());
+            quote_spanned!(self.span=> #run(#live, #is_error, #body))
+        };
+        self.answer(&self.private("begin"), Some(&quote!(.await)), &quote!(#run.await))
+    }
+
+    /// Begins the call, then answers with its denial or runs it. The two stand in arms of their own,
+    /// so that `on_denied` may use up what the body uses up.
+    fn answer(&self, begin: &TokenStream, wait: Option<&TokenStream>, run: &TokenStream) -> TokenStream {
+        let (invocation, live) = (hidden("__kest_invocation"), hidden("__kest_live"));
+        let (error, denied, ty) = (Ident::new("__kest_error", self.span), self.denied(), self.ty());
         let refused = match &self.call.on_denied {
             // A function with a bound on its closure, so that the closure's argument has a type.
             Some(_) => quote! {
@@ -218,17 +230,10 @@ impl Answer<'_> {
                 quote_spanned!(self.span=> #refuse(#error))
             }
         };
-        let run = if self.call.record_output {
-            let run = self.private("in_scope_recorded");
-            quote_spanned!(self.span=> #run(#live, #denied, #body))
-        } else {
-            let (run, is_error) = (self.private("in_scope"), self.is_error());
-            quote_spanned!(self.span=> #run(#live, #is_error, #body))
-        };
         quote! {
-            match #begin(#invocation).await {
+            match #begin(#invocation)#wait {
                 ::core::result::Result::Err(#error) => #refused,
-                ::core::result::Result::Ok(#live) => #run.await,
+                ::core::result::Result::Ok(#live) => #run,
             }
         }
     }

@@ -72,8 +72,7 @@ use crate::function::Function;
 /// `Result<T, E>` with `E: From<kest::Error>`. For any other, `on_denied` gives the value the caller
 /// gets instead. With `record_output` it may be called after the body ran, when the second entry
 /// could not be made: look at `Error::already_executed`. A closure for `on_denied` may use the
-/// parameters; those that are neither `Copy` nor borrowed only in an `async fn` without
-/// `record_output`, for else the body owns them.
+/// parameters; with `record_output`, only those that are `Copy` or borrowed, for the body owns the others.
 ///
 /// # Checked at compile time
 ///

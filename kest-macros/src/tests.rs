@@ -103,7 +103,7 @@ fn shapes() {
                 x
             }
         ))
-        .contains("call_sync :: < R > (__kest_invocation")
+        .contains("run_in_scope :: < R > (__kest_live")
     );
     assert!(
         of(quote!(
@@ -157,7 +157,7 @@ fn impl_trait_is_left_to_inference() {
             }
         ),
     );
-    assert!(text.contains("call_sync :: < Result < (_ , [Box < u8 > ; 2]) , E > >"), "{text}");
+    assert!(text.contains("run_in_scope :: < Result < (_ , [Box < u8 > ; 2]) , E > >"), "{text}");
 }
 
 #[test]

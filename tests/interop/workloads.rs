@@ -197,7 +197,8 @@ fn nested(depth: u32) -> Value {
 async fn fork_and_join() {
     begin().await.unwrap();
     let (left, right) = kest::join!(branch("left"), branch("right"));
-    (left.unwrap(), right.unwrap());
+    left.unwrap();
+    right.unwrap();
     let spawned = [kest::spawn(branch("first task")), kest::spawn(branch("second task"))];
     for task in spawned {
         task.await.unwrap().unwrap();

@@ -16,8 +16,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-pub(crate) use live::Live;
-pub use live::{in_scope, in_scope_recorded};
+pub use live::{Live, in_scope, in_scope_recorded};
 
 use crate::audit::{AuditRecord, AuditSink};
 use crate::call::{Invocation, Recorded};
@@ -32,26 +31,26 @@ use prepare::Prepared;
 /// Largest entry, in bytes of its compact JWS. Spec §17.
 const MAX_ENTRY_BYTES: usize = 64 * 1024;
 
-/// A protected call of a function that is not async.
-pub fn call_sync<R>(
-    invocation: Invocation,
-    denied: impl FnOnce(Error) -> R,
-    is_error: impl FnOnce(&R) -> bool,
-    body: impl FnOnce() -> R,
-) -> R {
-    match now(begin_as(invocation, Mode::Blocking)) {
-        Err(error) => denied(error),
-        Ok(live) => live.run(is_error, body),
-    }
+/// Everything before the body of a protected call of a function that is not async.
+///
+/// # Errors
+/// Why the body must not run.
+pub fn begin_sync(invocation: Invocation) -> Result<Live, Error> {
+    now(begin_as(invocation, Mode::Blocking))
 }
 
-/// [`call_sync`] with `record_output`.
+/// Runs the body of a function that is not async in the scope of its call.
+pub fn run_in_scope<R>(live: Live, is_error: impl FnOnce(&R) -> bool, body: impl FnOnce() -> R) -> R {
+    live.run(is_error, body)
+}
+
+/// A protected call with `record_output` of a function that is not async.
 pub fn call_sync_recorded<R: Recorded>(
     invocation: Invocation,
     denied: impl FnOnce(Error) -> R,
     body: impl FnOnce() -> R,
 ) -> R {
-    match now(begin_as(invocation, Mode::Blocking)) {
+    match begin_sync(invocation) {
         Err(error) => denied(error),
         Ok(live) => match live.run_recorded(body) {
             (value, Ok(())) => value,

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::future::Future;
 use std::sync::Arc;
 
-use kest_core::__private::{CallSpec, Invocation, begin, call_sync, in_scope};
+use kest_core::__private::{CallSpec, Invocation, begin, begin_sync, in_scope, run_in_scope};
 use kest_core::error::{Error, IdentityError, PolicyUnavailable};
 use kest_core::identity::{BoxFuture, IdentityProvider};
 use kest_core::jws::{Algorithm, EncodedHeader, Jws};
@@ -76,7 +76,11 @@ pub fn spec(operation: &str) -> &'static CallSpec {
 
 /// A protected call of the name, with a body.
 pub fn sync<T>(name: &str, body: impl FnOnce() -> T) -> Result<T, Error> {
-    call_sync(Invocation::new(spec(name)), Err, Result::is_err, || Ok(body()))
+    invoke(Invocation::new(spec(name)), body)
+}
+
+pub fn invoke<T>(invocation: Invocation, body: impl FnOnce() -> T) -> Result<T, Error> {
+    Ok(run_in_scope(begin_sync(invocation)?, |_| false, body))
 }
 
 pub async fn op<F: Future>(name: &str, body: F) -> Result<F::Output, Error> {

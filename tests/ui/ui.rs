@@ -17,8 +17,8 @@ fn messages() {
     match env::var(CASES).as_deref() {
         Ok("known") => {
             let cases = trybuild::TestCases::new();
-            cases.pass("ui/pass.rs");
-            for case in cases_of("ui") {
+            cases.pass("cases/pass.rs");
+            for case in cases_of("cases") {
                 if !case.ends_with("pass.rs") {
                     cases.compile_fail(case);
                 }
@@ -26,14 +26,14 @@ fn messages() {
         }
         Ok(folder) => {
             let cases = trybuild::TestCases::new();
-            for case in cases_of(&format!("ui/{folder}")) {
+            for case in cases_of(&format!("cases/{folder}")) {
                 cases.compile_fail(case);
             }
         }
         Err(_) => {
-            again("known", Some("ui_catalog/kest.toml"));
+            again("known", Some("catalog/kest.toml"));
             again("no_catalog", None);
-            again("broken_config", Some("ui_catalog/broken/kest.toml"));
+            again("broken_config", Some("catalog/broken/kest.toml"));
         }
     }
 }
