@@ -9,6 +9,8 @@
 //! cargo run --example quickstart
 //! ```
 
+#![allow(clippy::print_stdout, reason = "an example shows what it does")]
+
 use std::error::Error;
 use std::fmt;
 use std::io::IsTerminal;
@@ -114,7 +116,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
             .build()?,
     )?;
 
-    let orders: Vec<Order> = serde_json::from_str(&std::fs::read_to_string(here.join("examples/data/orders.json"))?)?;
+    let orders: Vec<Order> =
+        serde_json::from_str(&std::fs::read_to_string(here.join("examples/data/orders.json"))?)?;
     let anchors = Anchors::from_provider(&*identity)?;
     let verifier = Verifier::builder().keys(anchors.clone()).strict().build();
 
@@ -122,7 +125,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     for order in &orders {
         println!("\n── order {} of {} ──", order.id, order.customer);
         // One lineage for each job, on behalf of the customer.
-        let (outcome, passport) = kest::root_with_passport(kest::with_user(&order.customer, process(order))).await;
+        let (outcome, passport) =
+            kest::root_with_passport(kest::with_user(&order.customer, process(order))).await;
         match outcome {
             Ok(receipt) => println!("   charged: {} cents", receipt.charged_cents),
             Err(ShopError::Kest(error)) if error.is_denied() => println!("   not charged: {error}"),

@@ -61,18 +61,20 @@
 //! | `rego` | yes | [`policy::RegoEngine`]: Rego policies in the process |
 //! | `tokio` | yes | [`spawn`]: tokio tasks that keep their lineage |
 
-pub use kest_core::{
-    Error, Kest, KestBuilder, Passport, PassportEntry, clear, configure, get_active_engine, get_active_identity,
-    global, join, reconfigure,
-};
-pub use kest_core::{audit, canonical, config, entry, error, jws, keys, lineage, taint, telemetry, trust, verify};
+#[cfg(feature = "tokio")]
+pub use kest_core::lineage::{JoinHandle, spawn};
 pub use kest_core::lineage::{
     get_current_agent, get_current_passport, get_current_task, get_current_user, root, root_with_passport,
     with_agent, with_task, with_user,
 };
-#[cfg(feature = "tokio")]
-pub use kest_core::lineage::{JoinHandle, spawn};
 pub use kest_core::trust::register_origin_trust;
+pub use kest_core::{
+    Error, Kest, KestBuilder, Passport, PassportEntry, clear, configure, get_active_engine,
+    get_active_identity, global, join, reconfigure,
+};
+pub use kest_core::{
+    audit, canonical, config, entry, error, jws, keys, lineage, taint, telemetry, trust, verify,
+};
 pub use kest_macros::kest_verified;
 
 /// Who signs: the trait, and the providers of this build.

@@ -164,7 +164,10 @@ async fn a_root_without_a_source_takes_its_scopes() {
     let (result, passport) = allow().scope(protected()).source("partner").with_passport().await;
     result.unwrap();
     let entry = &payloads(&passport)[0];
-    assert_eq!((&entry["trust_score"], &entry["metadata"]["trust"]["source_type"]), (&json!(60), &json!("partner")));
+    assert_eq!(
+        (&entry["trust_score"], &entry["metadata"]["trust"]["source_type"]),
+        (&json!(60), &json!("partner"))
+    );
 
     let error = allow().scope(protected()).source("partnr").await.unwrap_err();
     assert_eq!(configuration(&error), ConfigurationErrorKind::UnknownSource);
@@ -232,7 +235,12 @@ fn context_comes_from_the_attribute_then_the_provider_then_the_enclosing_call() 
         Ok(())
     }
     let identity = StaticIdentity::new("spiffe://kest.internal/static").unwrap().agent("fixed");
-    let kest = Kest::builder().identity(identity).engine(MockPolicyEngine::allow()).without_config().build().unwrap();
+    let kest = Kest::builder()
+        .identity(identity)
+        .engine(MockPolicyEngine::allow())
+        .without_config()
+        .build()
+        .unwrap();
     let scope = kest.enter();
     outer().unwrap();
     for entry in payloads(&scope.passport()) {
@@ -372,7 +380,10 @@ fn a_failed_body_is_completed_as_an_error() {
     let scope = kest.enter();
     assert_eq!(pay().unwrap_err().to_string(), "the body's own error");
     let completion = payloads(&scope.passport())[1].clone();
-    assert_eq!((&completion["metadata"]["outcome"], &completion["content_hash"]), (&json!("error"), &json!("")));
+    assert_eq!(
+        (&completion["metadata"]["outcome"], &completion["content_hash"]),
+        (&json!("error"), &json!(""))
+    );
     verify(&scope.passport(), &[&identity]);
 }
 

@@ -49,8 +49,8 @@ struct Overhead {
     /// Only what has this in its name, such as `sync/allow-all`
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
-    /// The folder of the Rego policies
-    #[arg(long, value_name = "DIR", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../policies"))]
+    /// The folder of the Rego policies; this repository's by default
+    #[arg(long, value_name = "DIR", hide_default_value = true, default_value = POLICIES)]
     policies: PathBuf,
 }
 
@@ -69,6 +69,8 @@ struct Calls {
     #[arg(long, value_name = "DIR")]
     rego: Option<PathBuf>,
 }
+
+const POLICIES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../policies");
 
 const METHOD: &str = "\
 Members of a line:

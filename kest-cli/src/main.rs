@@ -1,6 +1,5 @@
 //! The command `kest`: verify and look at passports. Spec §14.
 
-mod authority;
 mod command;
 mod entry;
 mod graph;

@@ -7,7 +7,6 @@ use kest_core::verify::{
 };
 use serde::Serialize;
 
-use crate::authority;
 use crate::entry::Shown;
 use crate::input::{self, Unusable};
 
@@ -78,10 +77,7 @@ impl Question<'_> {
     fn verifier(&self) -> Result<Verifier, Unusable> {
         let mut builder = Verifier::builder().keys(input::anchors(self.anchors)?);
         if let Some(config) = input::config(self.config)? {
-            builder = builder.authority(authority::read(&config)?);
-            for (source, score) in &config.trust.sources {
-                builder = builder.source(source, *score).map_err(|error| Unusable(error.to_string()))?;
-            }
+            builder = builder.config(&config).map_err(|error| Unusable(error.to_string()))?;
         }
         if let Some(tip) = self.tip {
             builder = builder.expected_tip(tip).map_err(|error| Unusable(format!("--tip: {error}")))?;

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use uuid::{Builder, Uuid};
 
-use crate::passport::hex;
+use crate::jws::hex;
 
 /// Where entry ids, trace ids and timestamps come from.
 #[derive(Debug, Default)]

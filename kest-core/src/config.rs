@@ -10,6 +10,7 @@ use serde::Deserialize;
 use crate::error::{ConfigurationError, ConfigurationErrorKind};
 use crate::policy::Tier;
 use crate::trust::TrustModel;
+use crate::verify::Authority;
 
 /// A parsed `kest.toml`.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -120,9 +121,8 @@ impl Config {
     /// # Errors
     /// On a syntax error, an unknown key, or content that contradicts itself; the message names the key.
     pub fn parse(text: &str) -> Result<Self, ConfigurationError> {
-        let config: Self = toml::from_str(text).map_err(|error| {
-            wrong(format!("kest.toml: {}", error.message())).with_source(error)
-        })?;
+        let config: Self = toml::from_str(text)
+            .map_err(|error| wrong(format!("kest.toml: {}", error.message())).with_source(error))?;
         config.check()?;
         Ok(config)
     }
@@ -135,9 +135,8 @@ impl Config {
         let text = fs::read_to_string(path).map_err(|error| {
             wrong(format!("cannot read configuration `{}`: {error}", path.display())).with_source(error)
         })?;
-        let mut config = Self::parse(&text).map_err(|error| {
-            wrong(format!("in `{}`: {error}", path.display())).with_source(error)
-        })?;
+        let mut config = Self::parse(&text)
+            .map_err(|error| wrong(format!("in `{}`: {error}", path.display())).with_source(error))?;
         config.path = Some(path.to_path_buf());
         Ok(config)
     }
@@ -202,6 +201,7 @@ impl Config {
                 }
             }
         }
+        Authority::from_config(self)?;
         self.deviations.iter().try_for_each(|deviation| self.check_deviation(deviation))
     }
 
@@ -214,7 +214,9 @@ impl Config {
             "application" => &self.policies.app,
             "function" => return refuse("function policies stand in the code and cannot be lifted"),
             other => {
-                return refuse(&format!("unknown tier `{other}`; use `enterprise`, `platform` or `application`"));
+                return refuse(&format!(
+                    "unknown tier `{other}`; use `enterprise`, `platform` or `application`"
+                ));
             }
         };
         if !lists.contains(policy) {
@@ -227,16 +229,13 @@ impl Config {
     }
 }
 
-/// Refuses what cannot name a policy: a slash path of non-empty segments without blanks or dots that climb.
+/// Refuses what cannot name a policy: a slash path of non-empty segments of letters, digits, `_` and `-`.
 ///
 /// # Errors
 /// With the name, and what a name looks like.
 pub(crate) fn check_policy_name(name: &str) -> Result<(), ConfigurationError> {
     let segment_ok = |segment: &str| {
-        !segment.is_empty()
-            && segment != "."
-            && segment != ".."
-            && segment.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'))
+        !segment.is_empty() && segment.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'))
     };
     if name.split('/').all(segment_ok) {
         return Ok(());
@@ -245,7 +244,7 @@ pub(crate) fn check_policy_name(name: &str) -> Result<(), ConfigurationError> {
         ConfigurationErrorKind::PolicyNames,
         format!(
             "`{name}` is not a policy name; a name is a path such as `kest/allow_trusted` \
-             of letters, digits, `_`, `-` and `.`"
+             of letters, digits, `_` and `-`"
         ),
     ))
 }

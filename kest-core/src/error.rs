@@ -410,11 +410,7 @@ pub struct CompletionError {
 
 impl CompletionError {
     pub(crate) fn new(operation: &str, entry_id: &str, source: Error) -> Self {
-        Self {
-            operation: operation.to_owned(),
-            entry_id: entry_id.to_owned(),
-            source: Box::new(source),
-        }
+        Self { operation: operation.to_owned(), entry_id: entry_id.to_owned(), source: Box::new(source) }
     }
 
     /// The id of the entry of the call that has run.

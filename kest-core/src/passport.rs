@@ -9,6 +9,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use crate::error::LineageError;
+use crate::jws::hex;
 use crate::taint::TaintSet;
 use crate::verify::UnverifiedPassport;
 
@@ -68,7 +69,10 @@ impl Node {
 
 impl fmt::Debug for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Node").field("hash", &hex(&self.hash)).field("trust", &self.trust).finish_non_exhaustive()
+        f.debug_struct("Node")
+            .field("hash", &hex(&self.hash))
+            .field("trust", &self.trust)
+            .finish_non_exhaustive()
     }
 }
 
@@ -87,12 +91,6 @@ impl Drop for Node {
             }
         }
     }
-}
-
-/// Lower-case hex, as entries write hashes.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    let digit = |nibble: u8| char::from(if nibble < 10 { b'0' + nibble } else { b'a' - 10 + nibble });
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 /// The entries of one lineage.

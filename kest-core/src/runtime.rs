@@ -46,7 +46,6 @@ struct Inner {
 
 impl Kest {
     /// Begins a configuration.
-    #[must_use]
     pub fn builder() -> KestBuilder {
         KestBuilder::default()
     }

@@ -144,12 +144,7 @@ impl TrustModel {
     /// The default: weakest link, thirteen sources.
     #[must_use]
     pub fn guide() -> Self {
-        Self {
-            name: "guide",
-            evaluator: Arc::new(WeakestLink),
-            built_in: GUIDE,
-            registered: BTreeMap::new(),
-        }
+        Self { name: "guide", evaluator: Arc::new(WeakestLink), built_in: GUIDE, registered: BTreeMap::new() }
     }
 
     /// The public specification v0.3: proportional, seven sources.
@@ -237,7 +232,9 @@ impl TrustModel {
             return refuse(format!("trust score `{score}` of source `{source}` is outside 0 to 100"));
         }
         if self.is_built_in(source) {
-            return refuse(format!("source `{source}` is built in and cannot be changed; choose another name"));
+            return refuse(format!(
+                "source `{source}` is built in and cannot be changed; choose another name"
+            ));
         }
         match self.registered.get(source) {
             Some(known) if *known != score => refuse(format!(
@@ -283,7 +280,8 @@ mod tests {
     #[test]
     fn the_guide_takes_the_weakest_link() {
         let model = TrustModel::guide();
-        let child = |source, parents: &[u8]| model.evaluator().calculate(model.score(source).unwrap(), parents);
+        let child =
+            |source, parents: &[u8]| model.evaluator().calculate(model.score(source).unwrap(), parents);
         assert_eq!(model.score("system"), Some(100));
         assert_eq!(child("internal", &[100]), 80);
         assert_eq!(child("user_input", &[80]), 40);

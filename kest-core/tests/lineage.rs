@@ -48,7 +48,8 @@ async fn what_ended_before_a_sibling_started_is_its_parent() {
     let ((), passport) = kest()
         .scope(async {
             let (a, b) = tokio::join!(biased; op("a", async {}), op("b", yield_now()));
-            (a.unwrap(), b.unwrap());
+            a.unwrap();
+            b.unwrap();
         })
         .with_passport()
         .await;
@@ -208,7 +209,9 @@ async fn a_bare_spawn_is_a_root_of_its_own_and_a_carried_context_is_not() {
                 root_with_passport(kest.scope(async { op("bare", async {}).await.unwrap() })).await.1
             });
             assert_eq!(shape(&bare.await.unwrap()), "bare");
-            tokio::spawn(async { op("carried", async {}).await.unwrap() }.with_current_context()).await.unwrap();
+            tokio::spawn(async { op("carried", async {}).await.unwrap() }.with_current_context())
+                .await
+                .unwrap();
             op("z", async {}).await.unwrap();
         })
         .with_passport()
@@ -295,9 +298,7 @@ async fn one_user_for_all_calls_inside() {
 #[tokio::test]
 async fn a_self_renewing_task_keeps_no_predecessors() {
     fn next(left: u32, done: oneshot::Sender<()>) {
-        let task = async move {
-            if left == 0 { done.send(()).unwrap() } else { next(left - 1, done) }
-        };
+        let task = async move { if left == 0 { done.send(()).unwrap() } else { next(left - 1, done) } };
         #[cfg(feature = "tokio")]
         drop(kest_core::lineage::spawn(task));
         #[cfg(not(feature = "tokio"))]
@@ -326,7 +327,8 @@ fn more_than_256_parents_are_joined_by_snapshots() {
     }
     sync("z", || ()).unwrap();
     let entries = scope.passport().entries();
-    let snapshots = entries.iter().filter(|e| support::payload(e.jws())["classification"] == "snapshot").count();
+    let snapshots =
+        entries.iter().filter(|e| support::payload(e.jws())["classification"] == "snapshot").count();
     assert_eq!((entries.len(), snapshots), (1 + 600 + 2 + 1, 2));
     assert!(entries.iter().all(|e| e.parent_hashes().len() <= 256));
     assert_eq!(scope.passport().tips().len(), 1);

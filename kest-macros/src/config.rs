@@ -21,8 +21,6 @@ struct Sections {
     trust: Trust,
     #[serde(rename = "deviations")]
     _deviations: Option<IgnoredAny>,
-    #[serde(rename = "audit")]
-    _audit: Option<IgnoredAny>,
     #[serde(rename = "propagation")]
     _propagation: Option<IgnoredAny>,
     #[serde(rename = "verification")]
@@ -130,7 +128,7 @@ mod tests {
     fn config() {
         let text = "[policies]\ndir = \"p\"\nknown = [\"a/b\"]\nenterprise = []\nplatform = []\napp = []\n\
                     [[deviations]]\nscope = \"x\"\n[trust]\nmodel = \"guide\"\nroot_source = \"internal\"\n\
-                    [trust.sources]\npartner_feed = 55\n[audit]\nx = 1\n[propagation]\n[verification.authority]\n";
+                    [trust.sources]\npartner_feed = 55\n[propagation]\n[verification.authority]\n";
         let file = parse_config(text).unwrap();
         assert_eq!(file.policies.dir.as_deref(), Some("p"));
         assert!(file.policies.known.contains("a/b"));

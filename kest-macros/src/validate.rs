@@ -134,7 +134,16 @@ fn argument(
         },
         Key::Operation | Key::Classification => match literals::text(name, expr, errors) {
             Text::Literal(text) if key == Key::Operation => call.operation = Some(text.value()),
-            Text::Literal(text) => call.classification = Some(text.value()),
+            Text::Literal(text) => {
+                let value = text.value();
+                if matches!(value.as_str(), "completion" | "snapshot" | "denial") {
+                    errors.push_spanned(
+                        &text,
+                        format!("classification `{value}` is kest's own; choose another, such as `data`"),
+                    );
+                }
+                call.classification = Some(value);
+            }
             Text::Expr(expr) => call.set(key.as_str(), *expr, false, errors),
             Text::Wrong => {}
         },

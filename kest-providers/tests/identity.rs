@@ -117,7 +117,7 @@ fn conveniences_work_on_trait_objects() {
     let jws = provider.sign_payload(&json!({"b": 1, "a": "ä"})).unwrap();
     assert_eq!(jws, provider.sign("{\"a\":\"ä\",\"b\":1}".as_bytes()).unwrap());
     let error = provider.sign_payload(&f64::NAN).unwrap_err();
-    assert!(matches!(error, Error::Configuration(_)), "{error}");
+    assert!(matches!(error, Error::Canonicalization(_)), "{error}");
 }
 
 #[test]

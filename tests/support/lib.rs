@@ -1,5 +1,11 @@
 //! Shared helpers of the behaviour tests.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test helpers")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "test helpers"
+)]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

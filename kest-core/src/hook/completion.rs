@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
 use super::prepare::Prepared;
 use super::{Draft, Mode};
 use crate::canonical::{self, CanonicalError};
 use crate::error::{CanonicalizationError, CompletionError, Error};
+use crate::jws::{hex, sha256};
 use crate::lineage::scope::Scope;
-use crate::passport::hex;
 use crate::payload::Completes;
 use crate::taint;
 
@@ -29,9 +28,9 @@ impl Prepared {
             scope.replace(&parents, &node);
             Ok(())
         };
-        sealed.await.map_err(|error: Error| {
-            CompletionError::new(&self.operation, &self.entry_id, error).into()
-        })
+        sealed
+            .await
+            .map_err(|error: Error| CompletionError::new(&self.operation, &self.entry_id, error).into())
     }
 
     fn completion(
@@ -62,5 +61,5 @@ impl Prepared {
 
 /// SHA-256 of canonical bytes, in hex.
 pub(super) fn sha256_hex(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
+    hex(&sha256(bytes))
 }

@@ -30,7 +30,8 @@ struct State {
 
 impl Live {
     pub(super) fn new(call: Prepared, entry: Arc<Node>, span: CallSpan) -> Self {
-        let scope = Scope::body(call.scope.as_ref(), Arc::clone(&call.env), call.parents.clone(), Arc::clone(&entry));
+        let scope =
+            Scope::body(call.scope.as_ref(), Arc::clone(&call.env), call.parents.clone(), Arc::clone(&entry));
         if span.is_recording() {
             span.set(call.attributes(&entry));
             if call.parents.is_empty() {
@@ -168,7 +169,13 @@ where
     F::Output: Recorded,
     D: FnOnce(Error) -> F::Output,
 {
-    InScopeRecorded { body: Some(body), live: Some(live), denied: Some(denied), value: None, completing: None }
+    InScopeRecorded {
+        body: Some(body),
+        live: Some(live),
+        denied: Some(denied),
+        value: None,
+        completing: None,
+    }
 }
 
 /// Gives the call back with the result of signing its completion.

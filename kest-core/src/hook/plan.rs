@@ -32,7 +32,12 @@ pub(super) struct Plan {
 impl Plan {
     /// `kests` from the outermost to the innermost: each tier of each holds, judged by its own engine.
     /// `engine` judges the function tier alone.
-    pub(super) fn new(kests: &[Kest], function: &str, policies: Vec<String>, engine: &Arc<dyn PolicyEngine>) -> Self {
+    pub(super) fn new(
+        kests: &[Kest],
+        function: &str,
+        policies: Vec<String>,
+        engine: &Arc<dyn PolicyEngine>,
+    ) -> Self {
         let mut plan = Self::default();
         for tier in [Tier::Enterprise, Tier::Platform, Tier::Application] {
             for kest in kests {

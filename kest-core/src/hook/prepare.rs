@@ -12,14 +12,15 @@ use super::{Draft, Sealer, completion};
 use crate::call::{CallSpec, Invocation};
 use crate::canonical;
 use crate::clock::{self, Clock};
+use crate::config::check_policy_name;
 use crate::error::{
     CanonicalizationError, ConfigurationError, ConfigurationErrorKind, Error, PolicyDenied, PolicyUnavailable,
 };
-use crate::config::check_policy_name;
 use crate::identity::IdentityProvider;
+use crate::jws::hex;
 use crate::lineage::scope::{self, IdentityContext, Scope, ScopeEnv};
 use crate::lineage::{Member, baggage_identity, effective_identity};
-use crate::passport::{Node, Tips, hex};
+use crate::passport::{Node, Tips};
 use crate::payload::{Completes, Payload, PolicyLists};
 use crate::policy::{Decision, Environment, Object, PolicyEngine, PolicyInput, Subject};
 use crate::runtime::{self, Kest};
@@ -52,7 +53,7 @@ pub(super) struct Prepared {
     resource_id: Option<String>,
     resource_attr: Value,
     resource_attr_json: Option<String>,
-    labels: Vec<(Cow<'static, str>, Cow<'static, str>)>,
+    labels: Vec<Label>,
     trust: Trust,
     trust_override: Option<u8>,
     trust_model: Arc<str>,
@@ -89,9 +90,16 @@ impl Prepared {
             }
         }
 
+        if matches!(&*classification, "completion" | "snapshot" | "denial") {
+            return Err(attribute(format!(
+                "classification `{classification}` is kest's own; choose another, such as `data`"
+            )));
+        }
+
         let context = identity_context(&mut invocation, &outer, &*identity, kest.as_ref())?;
         let identity_json = identity_json(&context)?;
-        let resource_attr_json = invocation.resource_attr.as_ref().map(|v| json("resource_attr", v)).transpose()?;
+        let resource_attr_json =
+            invocation.resource_attr.as_ref().map(|v| json("resource_attr", v)).transpose()?;
         let labels = labels(&mut invocation)?;
         let input_hash = match &invocation.inputs {
             Some(inputs) => completion::sha256_hex(
@@ -128,9 +136,11 @@ impl Prepared {
         .answer()?;
 
         let (added_taints, removed_taints) = own_taints(&invocation, trust_override)?;
-        let sets: smallvec::SmallVec<[TaintSet; 1]> = parents.iter().map(|n| Arc::clone(n.taints())).collect();
+        let sets: smallvec::SmallVec<[TaintSet; 1]> =
+            parents.iter().map(|n| Arc::clone(n.taints())).collect();
         let inherited_taints = taint::accumulate(&sets, &[], &[]);
-        let taints = taint::accumulate(std::slice::from_ref(&inherited_taints), &added_taints, &removed_taints);
+        let taints =
+            taint::accumulate(std::slice::from_ref(&inherited_taints), &added_taints, &removed_taints);
         if taints.len() > MAX_TAINTS {
             return Err(taint_error(format!(
                 "`{operation}` would carry {} taints, more than {MAX_TAINTS}; sanitise some first",
@@ -176,7 +186,10 @@ impl Prepared {
             parent_hashes: Vec::new(),
             identity_json,
             resource_id: invocation.resource_id.take(),
-            resource_attr: invocation.resource_attr.take().unwrap_or_else(|| Value::Object(serde_json::Map::new())),
+            resource_attr: invocation
+                .resource_attr
+                .take()
+                .unwrap_or_else(|| Value::Object(serde_json::Map::new())),
             resource_attr_json,
             labels,
             trust,
@@ -245,7 +258,11 @@ impl Prepared {
     }
 
     /// Takes an engine's answer; anything but an allow ends the call.
-    pub(super) fn judge(&mut self, index: usize, answer: Result<Decision, PolicyUnavailable>) -> Result<(), Error> {
+    pub(super) fn judge(
+        &mut self,
+        index: usize,
+        answer: Result<Decision, PolicyUnavailable>,
+    ) -> Result<(), Error> {
         #[allow(clippy::indexing_slicing, reason = "the pipeline counts up to `checks()`")]
         let check = &self.plan.checks[index];
         match answer {
@@ -274,7 +291,8 @@ impl Prepared {
                     "denied"
                 );
                 let tier = check.tier.as_str();
-                Err(PolicyDenied::new(&check.policy, tier, reason, &self.entry_id, &self.operation, hint).into())
+                Err(PolicyDenied::new(&check.policy, tier, reason, &self.entry_id, &self.operation, hint)
+                    .into())
             }
             Err(error) => {
                 tracing::error!(
@@ -415,6 +433,12 @@ impl Prepared {
     }
 }
 
+/// Name and value of a label of the user's own.
+type Label = (Cow<'static, str>, Cow<'static, str>);
+
+/// A sorted set of taints that a call adds or removes.
+type OwnTaints = Vec<Arc<str>>;
+
 /// What differs between a call's entry and those Kest adds.
 #[derive(Debug)]
 struct Written<'a> {
@@ -448,8 +472,15 @@ fn refuse_lost_configuration(call: &CallSpec, kests: &[Kest]) -> Result<(), Erro
     .into())
 }
 
-fn resolve_identity(invocation: &mut Invocation, kest: Option<&Kest>) -> Result<Arc<dyn IdentityProvider>, Error> {
-    invocation.identity.take().or_else(|| kest.map(|k| Arc::clone(k.identity()))).ok_or_else(|| missing("identity"))
+fn resolve_identity(
+    invocation: &mut Invocation,
+    kest: Option<&Kest>,
+) -> Result<Arc<dyn IdentityProvider>, Error> {
+    invocation
+        .identity
+        .take()
+        .or_else(|| kest.map(|k| Arc::clone(k.identity())))
+        .ok_or_else(|| missing("identity"))
 }
 
 fn resolve_engine(invocation: &mut Invocation, kest: Option<&Kest>) -> Result<Arc<dyn PolicyEngine>, Error> {
@@ -480,13 +511,14 @@ fn identity_context(
     let fixed = provider.attributes();
     let believes_baggage = kest.is_some_and(|k| k.config().propagation.trust_baggage_identity);
     let resolve = |explicit: Option<Value>, fixed: Option<&Value>, member: Member| {
-        explicit
-            .or_else(|| fixed.cloned())
-            .map(Arc::new)
-            .or_else(|| effective_identity(env, member))
-            .or_else(|| {
-                believes_baggage.then(|| baggage_identity(member)).flatten().map(|v| Arc::new(Value::String(v)))
-            })
+        explicit.or_else(|| fixed.cloned()).map(Arc::new).or_else(|| effective_identity(env, member)).or_else(
+            || {
+                believes_baggage
+                    .then(|| baggage_identity(member))
+                    .flatten()
+                    .map(|v| Arc::new(Value::String(v)))
+            },
+        )
     };
     Ok(IdentityContext {
         user: resolve(invocation.user.take(), fixed.and_then(|f| f.user.as_ref()), Member::User),
@@ -518,11 +550,16 @@ fn json(place: &str, value: &Value) -> Result<String, Error> {
     canonical::to_string(value).map_err(|error| CanonicalizationError::new(place, error).into())
 }
 
-fn labels(invocation: &mut Invocation) -> Result<Vec<(Cow<'static, str>, Cow<'static, str>)>, Error> {
-    let mut labels: Vec<(Cow<'static, str>, Cow<'static, str>)> =
-        invocation.call.labels.iter().map(|(name, value)| (Cow::Borrowed(*name), Cow::Borrowed(*value))).collect();
+fn labels(invocation: &mut Invocation) -> Result<Vec<Label>, Error> {
+    let mut labels: Vec<Label> = invocation
+        .call
+        .labels
+        .iter()
+        .map(|(name, value)| (Cow::Borrowed(*name), Cow::Borrowed(*value)))
+        .collect();
     labels.extend(invocation.labels.drain(..).map(|(name, value)| (name, Cow::Owned(value))));
-    let refuse = |message: String| Err(ConfigurationError::new(ConfigurationErrorKind::Labels, message).into());
+    let refuse =
+        |message: String| Err(ConfigurationError::new(ConfigurationErrorKind::Labels, message).into());
     for (index, (name, _)) in labels.iter().enumerate() {
         if name.starts_with("kest.") || matches!(&**name, "principal" | "trace_id") {
             return refuse(format!("label `{name}` is reserved; choose a name outside `kest.*`"));
@@ -535,10 +572,7 @@ fn labels(invocation: &mut Invocation) -> Result<Vec<(Cow<'static, str>, Cow<'st
 }
 
 /// The taints the call adds and removes, each a sorted set.
-fn own_taints(
-    invocation: &Invocation,
-    trust_override: Option<u8>,
-) -> Result<(Vec<Arc<str>>, Vec<Arc<str>>), Error> {
+fn own_taints(invocation: &Invocation, trust_override: Option<u8>) -> Result<(OwnTaints, OwnTaints), Error> {
     let call = invocation.call;
     let given = |run_time: &Option<Vec<String>>, literal: &[&str]| match run_time {
         Some(names) => taint::set(names),

@@ -57,8 +57,6 @@ pub enum KeyError {
         /// The principal.
         principal: String,
     },
-    /// A map of anchors that names no principal.
-    NoPrincipals,
     /// A principal is anchored twice.
     Shadowed {
         /// The principal.
@@ -96,9 +94,6 @@ impl fmt::Display for KeyError {
             Self::NoKeys { principal } => {
                 write!(f, "principal `{principal}` is anchored without any key; add one or remove it")
             }
-            Self::NoPrincipals => {
-                f.write_str("the trust anchors name no principal; add `{\"<workload id>\":{\"keys\":[…]}}`")
-            }
             Self::Shadowed { principal } => {
                 write!(f, "principal `{principal}` is anchored twice; give all its keys in one place")
             }
@@ -121,7 +116,6 @@ impl StdError for KeyError {
             | Self::Mismatch { .. }
             | Self::Purpose { .. }
             | Self::NoKeys { .. }
-            | Self::NoPrincipals
             | Self::Shadowed { .. } => None,
         }
     }

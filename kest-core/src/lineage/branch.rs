@@ -114,10 +114,7 @@ impl Lineage {
 
     /// Enters the branch on the calling thread until the guard is dropped.
     pub fn enter(&self) -> LineageGuard {
-        LineageGuard {
-            _entered: self.0.as_ref().map(|branch| branch.enter()),
-            _branch: self.0.clone(),
-        }
+        LineageGuard { _entered: self.0.as_ref().map(|branch| branch.enter()), _branch: self.0.clone() }
     }
 }
 

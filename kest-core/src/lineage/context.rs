@@ -209,7 +209,9 @@ fn open(member: Member, value: Result<Value, CanonicalError>) -> OpenScope {
             .baggage()
             .iter()
             .filter(|(key, _)| key.as_str() != member.baggage_key())
-            .map(|(key, (value, metadata))| KeyValueMetadata::new(key.clone(), value.clone(), metadata.clone()))
+            .map(|(key, (value, metadata))| {
+                KeyValueMetadata::new(key.clone(), value.clone(), metadata.clone())
+            })
             .collect();
         all.push(KeyValueMetadata::new(member.baggage_key(), text, BaggageMetadata::default()));
         open.context = open.context.with_baggage(all);

@@ -13,11 +13,11 @@ pub(crate) mod scope;
 mod spawn;
 
 pub use branch::{InLineage, Lineage, LineageExt, LineageGuard};
+pub(crate) use context::{Member, baggage_identity, effective_identity};
 pub use context::{
     WithIdentity, get_current_agent, get_current_passport, get_current_task, get_current_user, with_agent,
     with_task, with_user,
 };
-pub(crate) use context::{Member, baggage_identity, effective_identity};
 pub use join::MaybeDone;
 pub use root::{ScopeGuard, Scoped, ScopedWithPassport, root, root_with_passport};
 #[cfg(feature = "tokio")]

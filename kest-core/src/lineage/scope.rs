@@ -72,7 +72,12 @@ impl Scope {
     }
 
     /// The scope of a hook's body: its one tip is the hook's entry, whose parents are `base`.
-    pub(crate) fn body(parent: Option<&Arc<Self>>, env: Arc<ScopeEnv>, base: Tips, entry: Arc<Node>) -> Arc<Self> {
+    pub(crate) fn body(
+        parent: Option<&Arc<Self>>,
+        env: Arc<ScopeEnv>,
+        base: Tips,
+        entry: Arc<Node>,
+    ) -> Arc<Self> {
         Self::make(env, parent, base, smallvec::smallvec![entry])
     }
 

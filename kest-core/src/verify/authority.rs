@@ -1,5 +1,7 @@
 //! Who may do what, by principal. Spec §13, `[verification.authority]`.
 
+mod config;
+
 use std::fmt;
 
 /// Who may start `system` and `internal` roots, override trust and remove taints, and up to which score.
@@ -14,8 +16,6 @@ pub struct Authority {
 /// What a principal may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grant {
-    /// Whether the principal belongs to this deployment.
-    pub own: bool,
     /// The highest score that is believed.
     pub ceiling: u8,
     /// Whether it may start a root with source `system` or `internal`.
@@ -30,7 +30,7 @@ impl Grant {
     /// Everything: ceiling 100.
     #[must_use]
     pub fn own() -> Self {
-        Self { own: true, ceiling: 100, may_start_system: true, may_override: true, may_remove_taints: true }
+        Self { ceiling: 100, may_start_system: true, may_override: true, may_remove_taints: true }
     }
 
     /// A partner: ceiling 70, and none of the rest.
@@ -42,13 +42,7 @@ impl Grant {
     /// Nothing.
     #[must_use]
     pub fn none() -> Self {
-        Self {
-            own: false,
-            ceiling: 0,
-            may_start_system: false,
-            may_override: false,
-            may_remove_taints: false,
-        }
+        Self { ceiling: 0, may_start_system: false, may_override: false, may_remove_taints: false }
     }
 }
 

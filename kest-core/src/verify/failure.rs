@@ -155,11 +155,6 @@ pub enum VerifyFailure {
         /// The taint.
         taint: String,
     },
-    /// A taint removed by what is neither a sanitiser nor has an override.
-    UnsanctionedRemoval {
-        /// The taint.
-        taint: String,
-    },
     /// A `completion` that completes no ancestor of the same principal.
     Completes {
         /// The `entry_id` it names.
@@ -278,9 +273,6 @@ impl fmt::Display for VerifyFailure {
             Self::DroppedTaint { taint } => write!(f, "taint `{taint}` is gone, and nobody removed it"),
             Self::UnexplainedTaint { taint } => {
                 write!(f, "taint `{taint}` comes from no parent, and nobody added it")
-            }
-            Self::UnsanctionedRemoval { taint } => {
-                write!(f, "taint `{taint}` removed by an entry that is no `sanitizer` and has no override")
             }
             Self::Completes { entry_id } => {
                 write!(f, "completes `{entry_id}`, which is no ancestor of the same principal")

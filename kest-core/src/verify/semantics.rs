@@ -147,16 +147,8 @@ impl<'a> Pass<'a> {
         parents: &[usize],
         grant: Grant,
     ) -> Result<TaintSet, Failed> {
-        if let Some(taint) = entry.removed_taints.first() {
-            let sanctioned = entry.metadata.as_ref().is_none_or(|metadata| {
-                metadata.trust_override.is_some() || &*entry.classification == "sanitizer"
-            });
-            if !sanctioned {
-                self.violation(index, VerifyFailure::UnsanctionedRemoval { taint: taint.to_string() })?;
-            }
-            if !grant.may_remove_taints {
-                self.beyond.push((index, VerifyFailure::RemovalAuthority { taint: taint.to_string() }));
-            }
+        if let Some(taint) = entry.removed_taints.first().filter(|_| !grant.may_remove_taints) {
+            self.beyond.push((index, VerifyFailure::RemovalAuthority { taint: taint.to_string() }));
         }
         let declared: SmallVec<[TaintSet; 4]> = parents
             .iter()

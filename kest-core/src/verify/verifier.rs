@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::authority::Authority;
 use super::keysource::KeySource;
+use crate::config::Config;
 use crate::error::ConfigurationError;
 use crate::jws::unhex;
 use crate::trust::TrustModel;
@@ -140,6 +141,19 @@ impl VerifierBuilder {
     pub fn authority(mut self, authority: Authority) -> Self {
         self.authority = authority;
         self
+    }
+
+    /// What a `kest.toml` says of verification: `[verification.authority]` and `[trust.sources]`.
+    ///
+    /// # Errors
+    /// When a rule or a source cannot be used.
+    pub fn config(self, config: &Config) -> Result<Self, ConfigurationError> {
+        let builder = self.authority(Authority::from_config(config)?);
+        config
+            .trust
+            .sources
+            .iter()
+            .try_fold(builder, |builder, (source, score)| builder.source(source, *score))
     }
 
     /// The score of a source that is not built in, as `[trust.sources]` gives it.

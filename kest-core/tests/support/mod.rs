@@ -16,7 +16,7 @@ use kest_core::{Kest, Passport};
 use serde_json::Value;
 
 #[derive(Debug)]
-pub struct TestIdentity;
+pub(crate) struct TestIdentity;
 
 impl IdentityProvider for TestIdentity {
     fn workload_id(&self) -> Result<Arc<str>, IdentityError> {
@@ -24,7 +24,8 @@ impl IdentityProvider for TestIdentity {
     }
 
     fn sign(&self, payload: &[u8]) -> Result<Jws, IdentityError> {
-        EncodedHeader::new(Algorithm::Hs256, mock_kid()).sign(payload, |input| Ok(hmac_sha256(MOCK_KEY, input)))
+        EncodedHeader::new(Algorithm::Hs256, mock_kid())
+            .sign(payload, |input| Ok(hmac_sha256(MOCK_KEY, input)))
     }
 
     fn sign_async<'a>(&'a self, payload: &'a [u8]) -> BoxFuture<'a, Result<Jws, IdentityError>> {
@@ -38,7 +39,7 @@ impl IdentityProvider for TestIdentity {
 
 /// Allows all but policies whose name begins with `deny`.
 #[derive(Debug)]
-pub struct TestEngine;
+pub(crate) struct TestEngine;
 
 impl PolicyEngine for TestEngine {
     fn evaluate(&self, request: &PolicyRequest<'_>) -> Result<Decision, PolicyUnavailable> {
@@ -53,11 +54,11 @@ impl PolicyEngine for TestEngine {
     }
 }
 
-pub fn kest() -> Kest {
+pub(crate) fn kest() -> Kest {
     Kest::builder().identity(TestIdentity).engine(TestEngine).without_config().build().unwrap()
 }
 
-pub fn spec(operation: &str) -> &'static CallSpec {
+pub(crate) fn spec(operation: &str) -> &'static CallSpec {
     let operation: &'static str = Box::leak(operation.to_owned().into_boxed_str());
     Box::leak(Box::new(CallSpec {
         operation,
@@ -75,28 +76,28 @@ pub fn spec(operation: &str) -> &'static CallSpec {
 }
 
 /// A protected call of the name, with a body.
-pub fn sync<T>(name: &str, body: impl FnOnce() -> T) -> Result<T, Error> {
+pub(crate) fn sync<T>(name: &str, body: impl FnOnce() -> T) -> Result<T, Error> {
     invoke(Invocation::new(spec(name)), body)
 }
 
-pub fn invoke<T>(invocation: Invocation, body: impl FnOnce() -> T) -> Result<T, Error> {
+pub(crate) fn invoke<T>(invocation: Invocation, body: impl FnOnce() -> T) -> Result<T, Error> {
     Ok(run_in_scope(begin_sync(invocation)?, |_| false, body))
 }
 
-pub async fn op<F: Future>(name: &str, body: F) -> Result<F::Output, Error> {
+pub(crate) async fn op<F: Future>(name: &str, body: F) -> Result<F::Output, Error> {
     match begin(Invocation::new(spec(name))).await {
         Err(error) => Err(error),
         Ok(live) => in_scope(live, Result::is_err, async move { Ok(body.await) }).await,
     }
 }
 
-pub fn payload(jws: &str) -> Value {
+pub(crate) fn payload(jws: &str) -> Value {
     let segment = jws.split('.').nth(1).unwrap();
     serde_json::from_slice(&base64_simd::URL_SAFE_NO_PAD.decode_to_vec(segment).unwrap()).unwrap()
 }
 
 /// Name of each entry and the names of its parents, newest first. Names must be unique.
-pub fn graph(passport: &Passport) -> BTreeMap<String, Vec<String>> {
+pub(crate) fn graph(passport: &Passport) -> BTreeMap<String, Vec<String>> {
     let entries = passport.entries();
     let name = |jws: &str| payload(jws)["operation"].as_str().unwrap().to_owned();
     let by_hash: BTreeMap<String, String> = entries.iter().map(|e| (e.hash(), name(e.jws()))).collect();
@@ -127,7 +128,7 @@ pub fn graph(passport: &Passport) -> BTreeMap<String, Vec<String>> {
 }
 
 /// `graph` written as `a; b<a; c<b,a`.
-pub fn shape(passport: &Passport) -> String {
+pub(crate) fn shape(passport: &Passport) -> String {
     graph(passport)
         .iter()
         .map(|(name, parents)| match parents.is_empty() {

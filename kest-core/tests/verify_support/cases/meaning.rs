@@ -38,9 +38,6 @@ pub(super) fn semantics(t: &mut Table) {
     t.child("added_taint_left_out", none(), "semantics", "DroppedTaint", |p| {
         p["added_taints"] = json!(["pii"])
     });
-    t.child("removal_without_sanction", none(), "semantics", "UnsanctionedRemoval", |p| {
-        p["removed_taints"] = json!(["pii"]);
-    });
     let mut root = t.w.root(0);
     root["added_taints"] = json!(["pii"]);
     root["taints"] = json!(["pii"]);
