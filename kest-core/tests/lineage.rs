@@ -337,7 +337,7 @@ fn more_than_256_parents_are_joined_by_snapshots() {
 /// Thousands of tasks on several threads fork and join: every entry once, every link right, nothing mixed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn stress_fork_and_join() {
-    const REQUESTS: usize = 40;
+    const REQUESTS: usize = 100;
     const WIDTH: usize = 25;
     const DEPTH: usize = 3;
     let shared = Arc::new(kest());

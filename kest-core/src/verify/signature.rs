@@ -193,3 +193,6 @@ fn check_mock(parsed: &Parsed, input: &[u8]) -> Result<(), VerifyFailure> {
         Err(VerifyFailure::Signature)
     }
 }
+
+#[cfg(test)]
+mod wycheproof_vectors;
