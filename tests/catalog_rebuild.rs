@@ -33,6 +33,7 @@ pub mod __private {
     #[allow(dead_code)]
     pub struct CallSpec {
         pub operation: &'static str,
+        pub span: &'static str,
         pub function: &'static str,
         pub policies: &'static [&'static str],
         pub classification: &'static str,

@@ -130,6 +130,7 @@ fn taints_go_only_where_somebody_says_so() {
 
 const PLAIN: kest::__private::CallSpec = kest::__private::CallSpec {
     operation: "pay",
+    span: "kest.verified.pay",
     function: "shop::pay",
     policies: &["kest"],
     classification: "system",

@@ -18,6 +18,8 @@ use crate::trust::TrustEvaluator;
 pub struct CallSpec {
     /// Name of the operation: `operation = "…"`, else the function's name.
     pub operation: &'static str,
+    /// Name of the span: `kest.verified.` and the operation.
+    pub span: &'static str,
     /// `module_path!()::fn`: what deviations are scoped by.
     pub function: &'static str,
     /// Literal policy names, in order.
@@ -314,9 +316,12 @@ impl Invocation {
         self
     }
 
-    /// The name of the span.
-    pub(crate) fn operation_name(&self) -> &str {
-        self.operation.as_deref().unwrap_or(self.call.operation)
+    /// `kest.verified.<operation>`.
+    pub(crate) fn span_name(&self) -> Cow<'static, str> {
+        match &self.operation {
+            Some(operation) => Cow::Owned(format!("kest.verified.{operation}")),
+            None => Cow::Borrowed(self.call.span),
+        }
     }
 
     fn take<T: Attribute + ?Sized>(&mut self, name: &str, value: &T) -> Option<Value> {

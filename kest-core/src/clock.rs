@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use uuid::{Builder, Uuid};
 
@@ -26,7 +25,10 @@ impl Clock {
     /// A UUID v7 (RFC 9562 §5.7) and the epoch milliseconds it was made at.
     pub(crate) fn entry_id(&self) -> (Uuid, u64) {
         match self {
-            Self::System => (Uuid::now_v7(), now_ms()),
+            Self::System => {
+                let id = Uuid::now_v7();
+                (id, id_ms(&id))
+            }
             Self::Fixed { start_ms, next } => {
                 let n = next.fetch_add(1, Ordering::Relaxed);
                 let ms = start_ms.saturating_add(n);
@@ -38,10 +40,10 @@ impl Clock {
     }
 }
 
-/// Epoch milliseconds. Information only: order comes from hashes (spec §2).
-pub(crate) fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+/// The epoch milliseconds that a UUID v7 begins with, RFC 9562 §5.7: id and timestamp cannot disagree.
+fn id_ms(id: &Uuid) -> u64 {
+    let (high, low, ..) = id.as_fields();
+    u64::from(high) << 16 | u64::from(low)
 }
 
 /// 32 random lower-case hex digits, as a trace id of a lineage without an OpenTelemetry trace.

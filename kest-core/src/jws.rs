@@ -31,6 +31,15 @@ impl Jws {
         self.0.split('.').nth(1).unwrap_or_default()
     }
 
+    /// Whether the second segment is `payload`.
+    pub(crate) fn carries(&self, payload: &[u8]) -> bool {
+        let text = self.0.as_bytes();
+        let Some(dot) = text.iter().position(|byte| *byte == b'.') else { return false };
+        let segment = text.get(dot + 1..).unwrap_or_default();
+        let encoded = URL_SAFE_NO_PAD.encode_to_string(payload);
+        segment.strip_prefix(encoded.as_bytes()).is_some_and(|rest| rest.first() == Some(&b'.'))
+    }
+
     /// SHA-256 of the whole compact string: what a child names in `parent_ids`. Spec §2.
     #[must_use]
     pub fn hash(&self) -> [u8; 32] {
@@ -227,13 +236,13 @@ pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
 
 /// Lowercase hex.
 pub(crate) fn hex<const N: usize>(bytes: &[u8; N]) -> String {
-    let digit = |nibble: u8| char::from(if nibble < 10 { b'0' + nibble } else { b'a' - 10 + nibble });
-    let mut text = String::with_capacity(N * 2);
+    let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' - 10 + nibble };
+    let mut text = Vec::with_capacity(N * 2);
     for byte in bytes {
-        text.push(digit(byte >> 4));
-        text.push(digit(byte & 15));
+        text.extend_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
     }
-    text
+    // Only digits and letters, so there is no error to lose.
+    String::from_utf8(text).unwrap_or_default()
 }
 
 /// 32 bytes from 64 lowercase hex digits; anything else is none.

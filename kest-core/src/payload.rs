@@ -136,7 +136,12 @@ impl Payload<'_> {
             raw(o, "\"");
         }
         raw(o, "},\"parent_ids\":");
-        strings(o, self.parent_ids);
+        // Hex digits: nothing to escape.
+        list(o, self.parent_ids, |o, id| {
+            raw(o, "\"");
+            raw(o, id);
+            raw(o, "\"");
+        });
         raw(o, ",\"policy_context\":{\"app_policies\":");
         strings(o, &self.policies.application);
         raw(o, ",\"deviations\":");

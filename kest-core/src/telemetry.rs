@@ -1,5 +1,7 @@
 //! Spans of protected calls: for watching, never for proving. Spec §14.
 
+use std::borrow::Cow;
+
 use opentelemetry::trace::{Span, SpanContext, Status, TraceContextExt, Tracer};
 use opentelemetry::{Context, KeyValue, global};
 
@@ -33,9 +35,9 @@ impl Outcome {
 pub(crate) struct CallSpan(Option<Context>);
 
 impl CallSpan {
-    pub(crate) fn start(operation: &str) -> Self {
+    pub(crate) fn start(name: Cow<'static, str>) -> Self {
         let tracer = global::tracer(SCOPE);
-        let span = tracer.start(format!("kest.verified.{operation}"));
+        let span = tracer.start(name);
         if span.span_context().is_valid() {
             return Self(Some(Context::current_with_span(span)));
         }

@@ -99,6 +99,7 @@ fn statics(call: &Call) -> TokenStream {
 fn invocation(function: &Function, call: &Call, private: &TokenStream) -> TokenStream {
     let name = function.sig.ident.unraw().to_string();
     let operation = call.operation.as_ref().unwrap_or(&name);
+    let span = format!("kest.verified.{operation}");
     let Call { policies, added_taints, removed_taints, sanitizer, .. } = call;
     let classification =
         call.classification.as_deref().unwrap_or(if *sanitizer { "sanitizer" } else { "system" });
@@ -120,6 +121,7 @@ fn invocation(function: &Function, call: &Call, private: &TokenStream) -> TokenS
         let #invocation = {
             static __KEST_CALL: #private::CallSpec = #private::CallSpec {
                 operation: #operation,
+                span: #span,
                 function: ::core::concat!(::core::module_path!(), "::", #name),
                 policies: &[#(#policies),*],
                 classification: #classification,

@@ -22,14 +22,14 @@ pub struct Live(Box<State>);
 
 struct State {
     open: OpenScope,
-    call: Prepared,
+    call: Box<Prepared>,
     span: CallSpan,
     /// What the span says when nobody says otherwise: the body was dropped.
     outcome: Outcome,
 }
 
 impl Live {
-    pub(super) fn new(call: Prepared, entry: Arc<Node>, span: CallSpan) -> Self {
+    pub(super) fn new(call: Box<Prepared>, entry: Arc<Node>, span: CallSpan) -> Self {
         let scope =
             Scope::body(call.scope.as_ref(), Arc::clone(&call.env), call.parents.clone(), Arc::clone(&entry));
         if span.is_recording() {

@@ -104,7 +104,7 @@ fn now<T>(pipeline: impl Future<Output = Result<T, Error>>) -> Result<T, Error> 
 }
 
 async fn begin_as(invocation: Invocation, mode: Mode) -> Result<Live, Error> {
-    let span = CallSpan::start(invocation.operation_name());
+    let span = CallSpan::start(invocation.span_name());
     match decide_and_sign(invocation, mode, &span).await {
         Ok((call, entry)) => Ok(Live::new(call, entry, span)),
         Err(error) => {
@@ -118,8 +118,9 @@ async fn decide_and_sign(
     invocation: Invocation,
     mode: Mode,
     span: &CallSpan,
-) -> Result<(Prepared, Arc<Node>), Error> {
-    let mut call = Prepared::new(invocation, span)?;
+) -> Result<(Box<Prepared>, Arc<Node>), Error> {
+    // Boxed at once: it moves on into the body's scope, and is large.
+    let mut call = Box::new(Prepared::new(invocation, span)?);
     while let Some(snapshot) = call.next_snapshot() {
         let node = snapshot.draft.seal(&call.sealer(), mode).await?;
         call.adopt(snapshot.group, node);
@@ -181,7 +182,7 @@ impl Draft {
 
 /// A provider that answers with another payload, or with something too large to be verified, has not signed.
 fn check_signed(jws: &Jws, payload: &[u8]) -> Result<(), Error> {
-    if jws.payload_segment() != base64_simd::URL_SAFE_NO_PAD.encode_to_string(payload) {
+    if !jws.carries(payload) {
         return Err(IdentityError::new(
             IdentityErrorKind::Signing,
             "the identity provider returned a JWS of another payload; check the provider",

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use opentelemetry::KeyValue;
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::plan::{Plan, kests_in_force};
 use super::trust::{Question, Trust};
@@ -174,7 +175,7 @@ impl Prepared {
         let mut prepared = Self {
             call,
             operation,
-            entry_id: id.to_string(),
+            entry_id: text(&id),
             timestamp_ms,
             classification,
             identity,
@@ -355,7 +356,7 @@ impl Prepared {
     ) -> Draft {
         let system = Clock::System;
         let (id, timestamp_ms) = self.kest.as_ref().map_or(&system, |k| k.clock()).entry_id();
-        let entry_id = id.to_string();
+        let entry_id = text(&id);
         let parent_ids: Vec<String> = parents.iter().rev().map(|n| hex(n.hash())).collect();
         let payload = self.write(Written {
             entry_id: &entry_id,
@@ -438,6 +439,11 @@ type Label = (Cow<'static, str>, Cow<'static, str>);
 
 /// A sorted set of taints that a call adds or removes.
 type OwnTaints = Vec<Arc<str>>;
+
+/// A UUID with hyphens, lower-case.
+fn text(id: &Uuid) -> String {
+    id.hyphenated().encode_lower(&mut Uuid::encode_buffer()).to_owned()
+}
 
 /// What differs between a call's entry and those Kest adds.
 #[derive(Debug)]

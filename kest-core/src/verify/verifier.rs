@@ -1,7 +1,7 @@
 //! What a passport is verified against.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use super::authority::Authority;
@@ -115,10 +115,13 @@ impl Verifier {
         if entries < least {
             return 1;
         }
-        let available = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        self.options.threads.unwrap_or_else(available).clamp(1, entries)
+        self.options.threads.unwrap_or_else(|| *CORES).clamp(1, entries)
     }
 }
+
+/// Asked once: the answer costs the time of two signatures.
+static CORES: LazyLock<usize> =
+    LazyLock::new(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
 
 /// Builds a [`Verifier`].
 #[derive(Debug)]

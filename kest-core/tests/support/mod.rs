@@ -62,6 +62,7 @@ pub(crate) fn spec(operation: &str) -> &'static CallSpec {
     let operation: &'static str = Box::leak(operation.to_owned().into_boxed_str());
     Box::leak(Box::new(CallSpec {
         operation,
+        span: "kest.verified.test",
         function: "tests::protected",
         policies: &["allow"],
         classification: "system",
