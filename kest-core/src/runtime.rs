@@ -58,6 +58,9 @@ impl Kest {
     }
 
     /// [`Self::scope`] for code that is not async: holds until the guard is dropped.
+    ///
+    /// Do not hold the guard across an `.await`: while the task is suspended, other tasks of the same thread
+    /// would run in this scope. Use [`Self::scope`] there.
     pub fn enter(&self) -> ScopeGuard {
         ScopeGuard::with_kest(self.clone())
     }

@@ -248,6 +248,20 @@ fn the_context_of_another_request_is_not_mixed_in() {
     assert_eq!(shape(&scope.passport()), "a; b<a");
 }
 
+#[test]
+fn guards_may_be_dropped_in_any_order() {
+    let (outer, inner) = (kest(), kest());
+    let first = outer.enter();
+    let second = inner.enter();
+    drop(first);
+    sync("a", || ()).unwrap();
+    assert_eq!(shape(&second.passport()), "a");
+    drop(second);
+    // Nothing is left behind: outside any scope, and there is no `Kest`.
+    assert!(kest_core::lineage::get_current_passport().is_none());
+    sync("b", || ()).unwrap_err();
+}
+
 #[tokio::test]
 async fn requests_on_one_thread_do_not_mix() {
     let request = |name: &'static str| {

@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::marker::PhantomData;
-use std::mem;
 use std::sync::Arc;
 
 use opentelemetry::{Context, ContextGuard};
@@ -208,7 +207,13 @@ fn contains(tips: &[Arc<Node>], tip: &Arc<Node>) -> bool {
 }
 
 thread_local! {
-    static CURRENT: RefCell<Option<Arc<Scope>>> = const { RefCell::new(None) };
+    /// The scopes this thread is in, innermost last. A stack with names, for guards may be dropped in any order.
+    static ENTERED: RefCell<Stack> = const { RefCell::new(Stack { next: 0, scopes: Vec::new() }) };
+}
+
+struct Stack {
+    next: u64,
+    scopes: Vec<(u64, Arc<Scope>)>,
 }
 
 /// The scope as the OpenTelemetry context carries it.
@@ -226,7 +231,9 @@ pub(crate) fn context_with(scope: &Arc<Scope>) -> Context {
 /// the deeper of two related scopes wins (a stale context must not hide what happened since, and a
 /// context carried into a task by hand counts); of two unrelated ones, Kest's own.
 pub(crate) fn current() -> Option<Arc<Scope>> {
-    let own = CURRENT.with_borrow(Clone::clone);
+    // Where the thread is already ending there is no scope any more.
+    let own = ENTERED.try_with(|stack| stack.borrow().scopes.last().map(|(_, scope)| Arc::clone(scope)));
+    let own = own.ok().flatten();
     let carried = Context::map_current(|cx| cx.get::<Carried>().map(|c| Arc::clone(&c.0)));
     match (own, carried) {
         (Some(own), Some(carried)) => Some(deeper(own, carried)),
@@ -253,7 +260,7 @@ fn deeper(own: Arc<Scope>, carried: Arc<Scope>) -> Arc<Scope> {
 #[derive(Debug)]
 #[must_use = "the scope is left when the guard is dropped"]
 pub(crate) struct Entered {
-    previous: Option<Arc<Scope>>,
+    name: Option<u64>,
     _context: ContextGuard,
     /// Entering is a matter of one thread.
     _not_send: PhantomData<*const ()>,
@@ -261,13 +268,23 @@ pub(crate) struct Entered {
 
 /// Enters a scope on this thread.
 pub(crate) fn enter(scope: &Arc<Scope>, context: &Context) -> Entered {
-    let previous = CURRENT.with_borrow_mut(|current| current.replace(Arc::clone(scope)));
-    Entered { previous, _context: context.clone().attach(), _not_send: PhantomData }
+    let name = ENTERED.try_with(|stack| {
+        let stack = &mut *stack.borrow_mut();
+        let name = stack.next;
+        stack.next += 1;
+        stack.scopes.push((name, Arc::clone(scope)));
+        name
+    });
+    Entered { name: name.ok(), _context: context.clone().attach(), _not_send: PhantomData }
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        let left = CURRENT.with_borrow_mut(|current| mem::replace(current, self.previous.take()));
+        let left = ENTERED.try_with(|stack| {
+            let scopes = &mut stack.borrow_mut().scopes;
+            let at = scopes.iter().rposition(|(name, _)| Some(*name) == self.name)?;
+            Some(scopes.remove(at))
+        });
         // Dropped outside the borrow: the last reference may drop a whole lineage.
         drop(left);
     }
