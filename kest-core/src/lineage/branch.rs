@@ -8,13 +8,14 @@ use std::task::{Context as TaskContext, Poll};
 use futures_core::Stream;
 use pin_project_lite::pin_project;
 
+use super::inside::Inside;
 use super::scope::{self, Entered, OpenScope, Scope};
 
 /// A branch of the current scope; `None` outside any scope, where each call is its own root.
-pub(super) fn branch() -> Option<OpenScope> {
+pub(super) fn branch() -> Option<Arc<OpenScope>> {
     let parent = scope::current()?;
     let env = Arc::clone(parent.env());
-    Some(OpenScope::new(Scope::branch(&parent, env)))
+    Some(Arc::new(OpenScope::new(Scope::branch(&parent, env))))
 }
 
 /// Carries the lineage into futures and streams that run elsewhere or later.
@@ -22,7 +23,7 @@ pub trait LineageExt: Sized {
     /// Takes the tips **now**: what runs inside comes after them, whatever its siblings do in between,
     /// and flows back when it ends. Spec §5.
     fn in_lineage(self) -> InLineage<Self> {
-        InLineage { inner: Some(self), branch: branch() }
+        InLineage { inside: Inside::new(self, branch()) }
     }
 }
 
@@ -34,61 +35,32 @@ pin_project! {
     #[must_use = "futures and streams do nothing unless polled"]
     pub struct InLineage<T> {
         #[pin]
-        inner: Option<T>,
-        branch: Option<OpenScope>,
-    }
-
-    impl<T> PinnedDrop for InLineage<T> {
-        fn drop(this: Pin<&mut Self>) {
-            this.finish();
-        }
-    }
-}
-
-impl<T> InLineage<T> {
-    /// Drops the inner value inside the branch, then closes the branch.
-    fn finish(self: Pin<&mut Self>) {
-        let mut this = self.project();
-        let entered = this.branch.as_ref().map(OpenScope::enter);
-        this.inner.set(None);
-        drop(entered);
-        this.branch.take();
+        inside: Inside<T>,
     }
 }
 
 impl<F: Future> Future for InLineage<F> {
     type Output = F::Output;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        let this = self.as_mut().project();
-        let entered = this.branch.as_ref().map(OpenScope::enter);
-        let Some(inner) = this.inner.as_pin_mut() else { return Poll::Pending };
-        let polled = inner.poll(cx);
-        drop(entered);
-        if polled.is_ready() {
-            self.finish();
-        }
-        polled
+    fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        self.project().inside.poll(cx)
     }
 }
 
 impl<S: Stream> Stream for InLineage<S> {
     type Item = S::Item;
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Option<Self::Item>> {
-        let this = self.as_mut().project();
-        let entered = this.branch.as_ref().map(OpenScope::enter);
-        let Some(inner) = this.inner.as_pin_mut() else { return Poll::Ready(None) };
-        let polled = inner.poll_next(cx);
-        drop(entered);
+    fn poll_next(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Option<Self::Item>> {
+        let mut inside = self.project().inside;
+        let polled = inside.as_mut().within(|stream| stream.poll_next(cx)).unwrap_or(Poll::Ready(None));
         if matches!(polled, Poll::Ready(None)) {
-            self.finish();
+            inside.finish();
         }
         polled
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        self.inner.as_ref().map_or((0, Some(0)), Stream::size_hint)
+        self.inside.inner().map_or((0, Some(0)), Stream::size_hint)
     }
 }
 
@@ -109,7 +81,7 @@ pub struct Lineage(Option<Arc<OpenScope>>);
 impl Lineage {
     /// Takes the tips now. Outside any scope there is nothing to take, and entering changes nothing.
     pub fn capture() -> Self {
-        Self(branch().map(Arc::new))
+        Self(branch())
     }
 
     /// Enters the branch on the calling thread until the guard is dropped.

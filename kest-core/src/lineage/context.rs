@@ -10,6 +10,7 @@ use opentelemetry::baggage::{BaggageExt, BaggageMetadata, KeyValueMetadata};
 use pin_project_lite::pin_project;
 use serde_json::Value;
 
+use super::inside::Inside;
 use super::scope::{self, IdentityContext, OpenScope, Scope, ScopeEnv};
 use crate::call::Attribute;
 use crate::canonical::{self, CanonicalError};
@@ -132,49 +133,27 @@ pin_project! {
     #[must_use = "futures do nothing unless polled"]
     pub struct WithIdentity<F> {
         #[pin]
-        future: Option<F>,
+        inside: Inside<F>,
         member: Member,
         value: Option<Result<Value, CanonicalError>>,
-        open: Option<OpenScope>,
-    }
-
-    impl<F> PinnedDrop for WithIdentity<F> {
-        fn drop(this: Pin<&mut Self>) {
-            this.finish();
-        }
     }
 }
 
 impl<F> WithIdentity<F> {
     fn new(future: F, member: Member, value: Result<Value, CanonicalError>) -> Self {
-        Self { future: Some(future), member, value: Some(value), open: None }
-    }
-
-    fn finish(self: Pin<&mut Self>) {
-        let mut this = self.project();
-        let entered = this.open.as_ref().map(OpenScope::enter);
-        this.future.set(None);
-        drop(entered);
-        this.open.take();
+        Self { inside: Inside::new(future, None), member, value: Some(value) }
     }
 }
 
 impl<F: Future> Future for WithIdentity<F> {
     type Output = F::Output;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        let this = self.as_mut().project();
+    fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
         if let Some(value) = this.value.take() {
-            *this.open = Some(open(*this.member, value));
+            this.inside.as_mut().open(open(*this.member, value));
         }
-        let entered = this.open.as_ref().map(OpenScope::enter);
-        let Some(future) = this.future.as_pin_mut() else { return Poll::Pending };
-        let polled = future.poll(cx);
-        drop(entered);
-        if polled.is_ready() {
-            self.finish();
-        }
-        polled
+        this.inside.poll(cx)
     }
 }
 

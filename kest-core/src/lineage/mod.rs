@@ -6,6 +6,7 @@
 
 mod branch;
 mod context;
+mod inside;
 mod join;
 mod root;
 pub(crate) mod scope;

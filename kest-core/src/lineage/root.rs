@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
+use super::inside::Inside;
 use super::scope::{self, Entered, OpenScope, Scope, ScopeEnv};
 use crate::passport::{Passport, Tips};
 use crate::runtime::Kest;
@@ -61,21 +62,14 @@ pin_project! {
     #[must_use = "futures do nothing unless polled"]
     pub struct Scoped<F> {
         #[pin]
-        future: Option<F>,
+        inside: Inside<F>,
         opening: Option<Opening>,
-        open: Option<OpenScope>,
-    }
-
-    impl<F> PinnedDrop for Scoped<F> {
-        fn drop(this: Pin<&mut Self>) {
-            this.finish();
-        }
     }
 }
 
 impl<F> Scoped<F> {
     fn new(future: F, opening: Opening) -> Self {
-        Self { future: Some(future), opening: Some(opening), open: None }
+        Self { inside: Inside::new(future, None), opening: Some(opening) }
     }
 
     pub(crate) fn with_kest(kest: Kest, future: F) -> Self {
@@ -107,30 +101,20 @@ impl<F> Scoped<F> {
     pub fn with_passport(self) -> ScopedWithPassport<F> {
         ScopedWithPassport { scoped: self }
     }
-
-    /// Drops the future inside the scope, then closes the scope.
-    fn finish(self: Pin<&mut Self>) -> Passport {
-        let mut this = self.project();
-        let entered = this.open.as_ref().map(OpenScope::enter);
-        this.future.set(None);
-        drop(entered);
-        this.open.take().map_or_else(Passport::new, |open| open.scope.passport())
-    }
 }
 
 impl<F: Future> Scoped<F> {
-    fn poll_inner(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<(F::Output, Passport)> {
-        let this = self.as_mut().project();
+    fn poll_inner(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<(F::Output, Passport)> {
+        let mut this = self.project();
         if let Some(opening) = this.opening.take() {
-            *this.open = Some(opening.open());
+            this.inside.as_mut().open(opening.open());
         }
-        let entered = this.open.as_ref().map(OpenScope::enter);
-        let Some(future) = this.future.as_pin_mut() else { return Poll::Pending };
-        let polled = future.poll(cx);
-        drop(entered);
-        match polled {
-            Poll::Ready(value) => Poll::Ready((value, self.finish())),
-            Poll::Pending => Poll::Pending,
+        match this.inside.as_mut().within(|future| future.poll(cx)) {
+            Some(Poll::Ready(value)) => {
+                let passport = this.inside.finish().map_or_else(Passport::new, |open| open.scope.passport());
+                Poll::Ready((value, passport))
+            }
+            Some(Poll::Pending) | None => Poll::Pending,
         }
     }
 }

@@ -5,10 +5,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use pin_project_lite::pin_project;
 use tokio::task::{AbortHandle, JoinError};
 
 use super::branch::branch;
+use super::inside::Inside;
 use super::scope::OpenScope;
 
 /// Spawns a tokio task that keeps the lineage: it takes the tips **now**, and its own entries flow back
@@ -23,8 +23,8 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    let branch = branch().map(Arc::new);
-    let task = tokio::spawn(InBranch { future: Some(future), branch: branch.clone() });
+    let branch = branch();
+    let task = tokio::spawn(Inside::new(future, branch.clone()));
     JoinHandle { task, branch }
 }
 
@@ -62,46 +62,6 @@ impl<T> Future for JoinHandle<T> {
         let polled = Pin::new(&mut self.task).poll(cx);
         if polled.is_ready() {
             self.branch = None;
-        }
-        polled
-    }
-}
-
-pin_project! {
-    struct InBranch<F> {
-        #[pin]
-        future: Option<F>,
-        branch: Option<Arc<OpenScope>>,
-    }
-
-    impl<F> PinnedDrop for InBranch<F> {
-        fn drop(this: Pin<&mut Self>) {
-            this.finish();
-        }
-    }
-}
-
-impl<F> InBranch<F> {
-    fn finish(self: Pin<&mut Self>) {
-        let mut this = self.project();
-        let entered = this.branch.as_ref().map(|branch| branch.enter());
-        this.future.set(None);
-        drop(entered);
-        this.branch.take();
-    }
-}
-
-impl<F: Future> Future for InBranch<F> {
-    type Output = F::Output;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.as_mut().project();
-        let entered = this.branch.as_ref().map(|branch| branch.enter());
-        let Some(future) = this.future.as_pin_mut() else { return Poll::Pending };
-        let polled = future.poll(cx);
-        drop(entered);
-        if polled.is_ready() {
-            self.finish();
         }
         polled
     }
