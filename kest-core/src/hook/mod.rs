@@ -1,14 +1,17 @@
 //! What `#[kest_verified]` calls: the pipeline of spec §6, top to bottom.
 //!
-//! identity, engine, lineage, context, trust, taints (`prepare`) → policies, tier by tier (`plan`) →
-//! **sign** → audit → append → **run the body** (`live`) → completion → flow back.
+//! identity, engine, lineage, context (`given`), trust, taints (`prepare`) → policies, tier by tier (`plan`,
+//! `decide`) → **sign** (`write`) → audit → append → **run the body** (`live`) → completion → flow back.
 
 mod completion;
+mod decide;
+mod given;
 mod live;
 mod plan;
 mod prepare;
 mod snapshot;
 mod trust;
+mod write;
 
 use std::fmt;
 use std::future::Future;

@@ -1,0 +1,103 @@
+//! Policies, one by one: the question, and what is made of the answer. Spec §6 step 7, §11.
+
+use std::sync::Arc;
+
+use super::prepare::Prepared;
+use crate::error::{Error, PolicyDenied, PolicyUnavailable};
+use crate::policy::{Decision, Environment, Object, PolicyEngine, PolicyInput, Subject};
+
+impl Prepared {
+    pub(super) fn checks(&self) -> usize {
+        self.plan.checks.len()
+    }
+
+    /// The engine, the input and the policy of one check.
+    pub(super) fn question(&self, index: usize) -> (Arc<dyn PolicyEngine>, PolicyInput<'_>, &str) {
+        // `index` comes from `0..self.checks()`.
+        #[allow(clippy::indexing_slicing, reason = "the pipeline counts up to `checks()`")]
+        let check = &self.plan.checks[index];
+        let identity = &self.env.inherited;
+        let input = PolicyInput {
+            subject: Subject {
+                workload: &self.workload,
+                user: identity.user.as_deref(),
+                agent: identity.agent.as_deref(),
+                task: identity.task.as_deref(),
+                trust_score: self.trust.score,
+                taints: &self.taints,
+            },
+            object: Object { id: self.resource_id.as_deref(), attributes: &self.resource_attr },
+            environment: Environment {
+                is_root: self.parents.is_empty(),
+                source_type: self.trust.source.as_deref(),
+                operation: &self.operation,
+                function: self.call.function,
+                parent_hash: self.parent_hashes.first().map_or("0", String::as_str),
+                parent_hashes: &self.parent_hashes,
+                inherited_trust_score: self.trust.inherited,
+                inherited_taints: &self.inherited_taints,
+                trust_override: self.trust_override,
+                removed_taints: &self.removed_taints,
+                policy_names: self.plan.lists.of(check.tier),
+                policy_tier: check.tier,
+                active_deviations: &self.plan.active,
+            },
+            identity: &self.workload,
+            trust_score: self.trust.score,
+        };
+        (Arc::clone(&check.engine), input, &check.policy)
+    }
+
+    /// Takes an engine's answer; anything but an allow ends the call.
+    pub(super) fn judge(
+        &mut self,
+        index: usize,
+        answer: Result<Decision, PolicyUnavailable>,
+    ) -> Result<(), Error> {
+        #[allow(clippy::indexing_slicing, reason = "the pipeline counts up to `checks()`")]
+        let check = &self.plan.checks[index];
+        match answer {
+            Ok(Decision::Allow { digest }) => {
+                if let Some(digest) = digest {
+                    self.digests.push((check.policy.clone(), digest));
+                }
+                Ok(())
+            }
+            Ok(Decision::Deny { reason }) => {
+                let hint = self.trust.defaulted.then(|| {
+                    format!(
+                        "the lineage starts here without a source, so its trust score is {}: \
+                         give `source_type = \"…\"`, or open the scope with `.source(\"…\")`",
+                        self.trust.score
+                    )
+                });
+                tracing::warn!(
+                    target: "kest",
+                    entry_id = %self.entry_id,
+                    policy = %check.policy,
+                    tier = %check.tier,
+                    workload_id = %self.workload,
+                    operation = %self.operation,
+                    reason = reason.as_deref().unwrap_or(""),
+                    "denied"
+                );
+                let tier = check.tier.as_str();
+                Err(PolicyDenied::new(&check.policy, tier, reason, &self.entry_id, &self.operation, hint)
+                    .into())
+            }
+            Err(error) => {
+                tracing::error!(
+                    target: "kest",
+                    entry_id = %self.entry_id,
+                    policy = %check.policy,
+                    tier = %check.tier,
+                    workload_id = %self.workload,
+                    operation = %self.operation,
+                    %error,
+                    "no decision, so the call did not run"
+                );
+                Err(error.into())
+            }
+        }
+    }
+}
