@@ -30,7 +30,7 @@ fn findings(passport: &VerifiedPassport) -> Vec<(Option<usize>, &str)> {
 }
 
 const NO_SOURCE: &str =
-    "no trust source is recorded: bounded by parents and ceilings alone, not checked (1 entries)";
+    "no trust source is recorded: bounded by parents and ceilings alone, not checked (entries: 1)";
 
 #[test]
 fn one_hop() {

@@ -87,7 +87,10 @@ fn steps(passport: Vec<Box<str>>, verifier: &Verifier, report: &mut Report) -> R
             trusted.len()
         ));
     } else if !passport.is_empty() {
-        report.identity = Axis::pass(format!("{} principals, all anchored", trusted.len()));
+        report.identity = Axis::pass(match trusted.len() {
+            1 => "its one principal is anchored".to_owned(),
+            n => format!("all {n} principals are anchored"),
+        });
     }
     check_signatures(&passport, &parsed, &principals, &trusted, verifier)?;
     if !passport.is_empty() {

@@ -231,7 +231,7 @@ fn conclude(
             "" => "no trust source is recorded".to_owned(),
             name => format!("trust source `{name}` is not known here"),
         };
-        let text = format!("{source}: bounded by parents and ceilings alone, not checked ({count} entries)");
+        let text = format!("{source}: bounded by parents and ceilings alone, not checked (entries: {count})");
         report.find(Some(*first), text);
     }
     if nodes.is_empty() {
@@ -240,11 +240,11 @@ fn conclude(
     report.semantics = if warnings.is_empty() && unknown.is_empty() {
         Axis::pass(match beyond.len() {
             0 => "trust and taints follow from those of the parents".to_owned(),
-            n => format!("trust and taints follow from those of the parents; {n} times limited by authority"),
+            n => format!("trust and taints follow from those of the parents; limited by authority: {n}"),
         })
     } else {
         Axis::not_checked(format!(
-            "not everything could be derived: {} tolerated violations, {} unknown sources (see the findings)",
+            "not everything could be derived: tolerated violations: {}, unknown sources: {} (see the findings)",
             warnings.len(),
             unknown.values().map(|(_, count)| count).sum::<usize>()
         ))
