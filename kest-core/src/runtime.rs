@@ -70,6 +70,11 @@ impl Kest {
         ScopeGuard::with_kest_and_source(self.clone(), source)
     }
 
+    /// [`Self::enter`], for code that serves a request from outside: see [`Scoped::ingress`].
+    pub fn enter_ingress(&self) -> ScopeGuard {
+        ScopeGuard::ingress(self.clone())
+    }
+
     /// The identity provider.
     #[must_use]
     pub fn identity(&self) -> &Arc<dyn IdentityProvider> {
@@ -242,7 +247,7 @@ impl KestBuilder {
             model.require(source)?;
         }
         let model_name = match &self.evaluator {
-            Some(evaluator) => Arc::from(format!("{}/{}", model.name(), evaluator.name())),
+            Some(evaluator) => model.name_with(&**evaluator)?,
             None => Arc::from(model.name()),
         };
         Ok(Kest(Arc::new(Inner {

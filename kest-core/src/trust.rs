@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::mem;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
@@ -112,13 +113,12 @@ static PROCESS_WIDE: RwLock<BTreeMap<String, u8>> = RwLock::new(BTreeMap::new())
 /// When the name is empty or built into a model, when it is registered with another score,
 /// or when the score is over 100.
 pub fn register_origin_trust(source: &str, score: u8) -> Result<(), ConfigurationError> {
-    // The checks are those of a model; both ship with sources that the other does not know.
-    for mut model in [TrustModel::guide(), TrustModel::spec_v0_3()] {
-        model.registered.clone_from(&PROCESS_WIDE.read());
-        model.register(source, score)?;
-    }
-    PROCESS_WIDE.write().insert(source.to_owned(), score);
-    Ok(())
+    // Held over check and insert, so that two threads cannot both be right.
+    let mut known = PROCESS_WIDE.write();
+    let mut model = TrustModel { registered: mem::take(&mut *known), ..TrustModel::guide() };
+    let registered = model.register(source, score);
+    *known = model.registered;
+    registered
 }
 
 fn is_built_in(map: &[(&str, u8)], source: &str) -> bool {
@@ -172,6 +172,17 @@ impl TrustModel {
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.name
+    }
+
+    /// What is recorded for this model with an evaluator of one's own: `model/evaluator`.
+    pub(crate) fn name_with(&self, evaluator: &dyn TrustEvaluator) -> Result<Arc<str>, ConfigurationError> {
+        match evaluator.name() {
+            "" => Err(ConfigurationError::new(
+                ConfigurationErrorKind::Attribute,
+                "the trust evaluator has an empty name, which no verifier accepts; give it one",
+            )),
+            name => Ok(Arc::from(format!("{}/{name}", self.name))),
+        }
     }
 
     /// The formula.

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::prepare::Prepared;
+use super::snapshot::{all_taints, lowest_trust};
 use super::{Draft, Mode};
 use crate::canonical::{self, CanonicalError};
 use crate::error::{CanonicalizationError, CompletionError, Error};
 use crate::jws::{hex, sha256};
 use crate::lineage::scope::Scope;
 use crate::payload::Completes;
-use crate::taint;
 
 impl Prepared {
     /// Signs the completion and makes it the tip of the body's scope.
@@ -22,6 +22,10 @@ impl Prepared {
         mode: Mode,
     ) -> Result<(), Error> {
         let sealed = async {
+            while let Some(snapshot) = self.snapshot_of(&scope.tips())? {
+                let join = snapshot.draft.seal(&self.sealer(), mode).await?;
+                scope.replace(&snapshot.group, &join);
+            }
             let draft = self.completion(scope, output)?;
             let parents = draft.parents.clone();
             let node = draft.seal(&self.sealer(), mode).await?;
@@ -44,15 +48,14 @@ impl Prepared {
             None => ("error", String::new()),
         };
         let parents = scope.tips();
-        let trust = parents.iter().map(|n| n.trust()).min().unwrap_or(0);
-        let sets: Vec<_> = parents.iter().map(|n| Arc::clone(n.taints())).collect();
+        let (trust, taints) = (lowest_trust(&parents), all_taints(&parents));
         let completes = Completes { entry_id: &self.entry_id, outcome };
         Ok(self.side_entry(
             &self.operation,
             "completion",
             parents,
             trust,
-            taint::accumulate(&sets, &[], &[]),
+            taints,
             Some(completes),
             &content_hash,
         ))

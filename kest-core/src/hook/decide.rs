@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::prepare::Prepared;
-use crate::error::{Error, PolicyDenied, PolicyUnavailable};
+use crate::error::{ConfigurationError, ConfigurationErrorKind, Error, PolicyDenied, PolicyUnavailable};
 use crate::policy::{Decision, Environment, Object, PolicyEngine, PolicyInput, Subject};
 
 impl Prepared {
@@ -58,8 +58,22 @@ impl Prepared {
         let check = &self.plan.checks[index];
         match answer {
             Ok(Decision::Allow { digest }) => {
-                if let Some(digest) = digest {
-                    self.digests.push((check.policy.clone(), digest));
+                let Some(digest) = digest else { return Ok(()) };
+                match self.digests.iter().find(|(name, _)| *name == check.policy) {
+                    None => self.digests.push((check.policy.clone(), digest)),
+                    Some((_, known)) if *known == digest => {}
+                    // An auditor could not tell which of the two decided.
+                    Some(_) => {
+                        return Err(ConfigurationError::new(
+                            ConfigurationErrorKind::PolicyNames,
+                            format!(
+                                "two engines judge `{}` by different texts under the name `{}`; \
+                                 give one of the policies another name",
+                                self.operation, check.policy
+                            ),
+                        )
+                        .into());
+                    }
                 }
                 Ok(())
             }

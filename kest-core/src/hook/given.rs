@@ -21,6 +21,9 @@ pub(super) type Label = (Cow<'static, str>, Cow<'static, str>);
 /// A sorted set of taints that a call adds or removes.
 pub(super) type OwnTaints = Vec<Arc<str>>;
 
+/// Most taints of one entry. Spec §17.
+pub(super) const MAX_TAINTS: usize = 256;
+
 /// Most bytes of one taint. Spec §17.
 const MAX_TAINT_BYTES: usize = 256;
 
@@ -146,6 +149,10 @@ pub(super) fn policy_names(invocation: &mut Invocation, operation: &str) -> Resu
 
 pub(super) fn attribute(message: String) -> Error {
     ConfigurationError::new(ConfigurationErrorKind::Attribute, message).into()
+}
+
+pub(super) fn too_many_taints(what: &str, found: usize) -> Error {
+    taint_error(format!("`{what}` would carry {found} taints, more than {MAX_TAINTS}; sanitise some first"))
 }
 
 pub(super) fn taint_error(message: String) -> Error {

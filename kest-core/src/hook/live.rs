@@ -13,7 +13,7 @@ use super::prepare::Prepared;
 use super::{Mode, now};
 use crate::call::Recorded;
 use crate::error::Error;
-use crate::lineage::scope::{Entered, OpenScope, Scope};
+use crate::lineage::scope::{Entered, OpenScope, Parked, Scope};
 use crate::passport::Node;
 use crate::telemetry::{CallSpan, Outcome};
 
@@ -26,6 +26,8 @@ struct State {
     span: CallSpan,
     /// What the span says when nobody says otherwise: the body was dropped.
     outcome: Outcome,
+    /// Scopes that the body entered and, while it is suspended, has not left.
+    parked: Parked,
 }
 
 impl Live {
@@ -47,7 +49,7 @@ impl Live {
             );
         }
         let open = OpenScope::under(scope, span.context());
-        Self(Box::new(State { open, call, span, outcome: Outcome::Cancelled }))
+        Self(Box::new(State { open, call, span, outcome: Outcome::Cancelled, parked: Parked::default() }))
     }
 
     fn enter(&self) -> Entered {
@@ -147,8 +149,9 @@ fn poll_in_scope<F: Future>(
     let (Some(body), Some(live)) = (body.as_pin_mut(), live) else { return Poll::Pending };
     let before = mem::replace(&mut live.0.outcome, Outcome::Panic);
     let entered = live.enter();
+    entered.resume(&mut live.0.parked);
     let polled = body.poll(cx);
-    drop(entered);
+    entered.suspend(&mut live.0.parked);
     live.0.outcome = before;
     polled
 }

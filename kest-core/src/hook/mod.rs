@@ -124,7 +124,7 @@ async fn decide_and_sign(
 ) -> Result<(Box<Prepared>, Arc<Node>), Error> {
     // Boxed at once: it moves on into the body's scope, and is large.
     let mut call = Box::new(Prepared::new(invocation, span)?);
-    while let Some(snapshot) = call.next_snapshot() {
+    while let Some(snapshot) = call.next_snapshot()? {
         let node = snapshot.draft.seal(&call.sealer(), mode).await?;
         call.adopt(snapshot.group, node);
     }
@@ -163,6 +163,10 @@ struct Sealer {
 impl Draft {
     /// Signs the entry and hands it to the audit sink. There is no way on without both.
     async fn seal(self, sealer: &Sealer, mode: Mode) -> Result<Arc<Node>, Error> {
+        // INVARIANT: Kest signs nothing that its own verifier would refuse for its size (spec §17).
+        if self.taints.len() > given::MAX_TAINTS {
+            return Err(given::too_many_taints(&self.entry_id, self.taints.len()));
+        }
         let jws = match mode {
             Mode::Blocking => sealer.identity.sign(&self.payload),
             Mode::Async => sealer.identity.sign_async(&self.payload).await,

@@ -39,23 +39,25 @@ impl Plan {
         engine: &Arc<dyn PolicyEngine>,
     ) -> Self {
         let mut plan = Self::default();
+        let mut frozen = Frozen::default();
         for tier in [Tier::Enterprise, Tier::Platform, Tier::Application] {
             for kest in kests {
-                plan.add_tier(kest, tier, function);
+                plan.add_tier(kest, tier, function, &mut frozen);
             }
         }
+        let engine = frozen.of(engine);
         for policy in &policies {
             plan.checks.push(Check {
                 tier: Tier::Function,
                 policy: policy.clone(),
-                engine: Arc::clone(engine),
+                engine: Arc::clone(&engine),
             });
         }
         plan.lists.function = policies;
         plan
     }
 
-    fn add_tier(&mut self, kest: &Kest, tier: Tier, function: &str) {
+    fn add_tier(&mut self, kest: &Kest, tier: Tier, function: &str, frozen: &mut Frozen) {
         for policy in kest.config().tier(tier) {
             let lifted = kest
                 .config()
@@ -69,12 +71,30 @@ impl Plan {
                 }
                 continue;
             }
-            self.checks.push(Check { tier, policy: policy.clone(), engine: Arc::clone(kest.engine()) });
+            self.checks.push(Check { tier, policy: policy.clone(), engine: frozen.of(kest.engine()) });
             let list = self.lists.of_mut(tier);
             if !list.contains(policy) {
                 list.push(policy.clone());
             }
         }
+    }
+}
+
+/// The engines of one call, each as it stood when the call first asked for it.
+#[derive(Debug, Default)]
+struct Frozen(SmallVec<[Snapshot; 1]>);
+
+/// An engine, and what it was then.
+type Snapshot = (Arc<dyn PolicyEngine>, Arc<dyn PolicyEngine>);
+
+impl Frozen {
+    fn of(&mut self, engine: &Arc<dyn PolicyEngine>) -> Arc<dyn PolicyEngine> {
+        if let Some((_, frozen)) = self.0.iter().find(|(known, _)| Arc::ptr_eq(known, engine)) {
+            return Arc::clone(frozen);
+        }
+        let frozen = engine.snapshot().unwrap_or_else(|| Arc::clone(engine));
+        self.0.push((Arc::clone(engine), Arc::clone(&frozen)));
+        frozen
     }
 }
 

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::given::{self, Label};
 use super::plan::{Plan, kests_in_force};
+use super::snapshot::all_taints;
 use super::trust::{Question, Trust};
 use super::{Sealer, completion, write};
 use crate::call::{CallSpec, Invocation};
@@ -21,9 +22,6 @@ use crate::policy::PolicyEngine;
 use crate::runtime::{self, Kest};
 use crate::taint::{self, TaintSet};
 use crate::telemetry::CallSpan;
-
-/// Most taints of one entry. Spec §17.
-const MAX_TAINTS: usize = 256;
 
 /// Everything the pipeline knows of a call.
 #[derive(Debug)]
@@ -112,7 +110,7 @@ impl Prepared {
             }
         };
         let (evaluator, trust_model) = match (&invocation.trust_evaluator, &kest) {
-            (Some(own), _) => (own, Arc::from(format!("{}/{}", model.name(), own.name()))),
+            (Some(own), _) => (own, model.name_with(&**own)?),
             (None, Some(kest)) => (kest.evaluator(), Arc::clone(kest.model_name())),
             (None, None) => (model.evaluator(), Arc::from(model.name())),
         };
@@ -125,21 +123,17 @@ impl Prepared {
             model,
             evaluator: &**evaluator,
             kest: kest.as_ref(),
+            scoped: scope.is_some(),
             operation: &operation,
         }
         .answer()?;
 
         let (added_taints, removed_taints) = given::own_taints(&invocation, trust_override)?;
-        let sets: smallvec::SmallVec<[TaintSet; 1]> =
-            parents.iter().map(|n| Arc::clone(n.taints())).collect();
-        let inherited_taints = taint::accumulate(&sets, &[], &[]);
+        let inherited_taints = all_taints(&parents);
         let taints =
             taint::accumulate(std::slice::from_ref(&inherited_taints), &added_taints, &removed_taints);
-        if taints.len() > MAX_TAINTS {
-            return Err(given::taint_error(format!(
-                "`{operation}` would carry {} taints, more than {MAX_TAINTS}; sanitise some first",
-                taints.len()
-            )));
+        if taints.len() > given::MAX_TAINTS {
+            return Err(given::too_many_taints(&operation, taints.len()));
         }
 
         let policies = given::policy_names(&mut invocation, &operation)?;

@@ -30,6 +30,8 @@ pub(super) struct Question<'a> {
     pub(super) model: &'a TrustModel,
     pub(super) evaluator: &'a dyn TrustEvaluator,
     pub(super) kest: Option<&'a Kest>,
+    /// Whether the call runs in a scope that somebody opened.
+    pub(super) scoped: bool,
     pub(super) operation: &'a str,
 }
 
@@ -47,7 +49,8 @@ impl Question<'_> {
         let (source, defaulted) = match (self.source, &self.env.root_source) {
             (Some(source), _) => (Arc::from(source), false),
             (None, Some(source)) => (Arc::clone(source), false),
-            (None, None) if ingress => (Arc::from("unauthenticated"), true),
+            // INVARIANT: a lost scope never gains trust, so the deployment's default needs a scope as well.
+            (None, None) if ingress || !self.scoped => (Arc::from("unauthenticated"), true),
             (None, None) => match self.kest.and_then(|kest| kest.config().trust.root_source.as_deref()) {
                 Some(source) => (Arc::from(source), false),
                 None => (Arc::from("unauthenticated"), true),

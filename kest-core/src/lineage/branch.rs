@@ -21,7 +21,7 @@ pub(super) fn branch() -> Option<Arc<OpenScope>> {
 /// Carries the lineage into futures and streams that run elsewhere or later.
 pub trait LineageExt: Sized {
     /// Takes the tips **now**: what runs inside comes after them, whatever its siblings do in between,
-    /// and flows back when it ends. Spec §5.
+    /// and flows back when it ends; what a stream has done flows back with each item. Spec §5.
     fn in_lineage(self) -> InLineage<Self> {
         InLineage { inside: Inside::new(self, branch()) }
     }
@@ -53,8 +53,11 @@ impl<S: Stream> Stream for InLineage<S> {
     fn poll_next(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Option<Self::Item>> {
         let mut inside = self.project().inside;
         let polled = inside.as_mut().within(|stream| stream.poll_next(cx)).unwrap_or(Poll::Ready(None));
-        if matches!(polled, Poll::Ready(None)) {
-            inside.finish();
+        match &polled {
+            // Whoever works on the item comes after what made it.
+            Poll::Ready(Some(_)) => inside.flow(),
+            Poll::Ready(None) => drop(inside.finish()),
+            Poll::Pending => {}
         }
         polled
     }
@@ -64,7 +67,7 @@ impl<S: Stream> Stream for InLineage<S> {
     }
 }
 
-/// A branch to be entered on other threads. It flows back when the last handle and guard are dropped.
+/// A branch to be entered on other threads. What happens in it flows back whenever a guard is dropped.
 ///
 /// ```
 /// # use kest_core::lineage::Lineage;
@@ -86,7 +89,7 @@ impl Lineage {
 
     /// Enters the branch on the calling thread until the guard is dropped.
     pub fn enter(&self) -> LineageGuard {
-        LineageGuard { _entered: self.0.as_ref().map(|branch| branch.enter()), _branch: self.0.clone() }
+        LineageGuard { _entered: self.0.as_ref().map(|branch| branch.enter()), branch: self.0.clone() }
     }
 }
 
@@ -95,5 +98,14 @@ impl Lineage {
 #[must_use = "the branch is left when the guard is dropped"]
 pub struct LineageGuard {
     _entered: Option<Entered>,
-    _branch: Option<Arc<OpenScope>>,
+    branch: Option<Arc<OpenScope>>,
+}
+
+impl Drop for LineageGuard {
+    fn drop(&mut self) {
+        // The handle may live on; who waits for the thread must not wait for the handle.
+        if let Some(branch) = &self.branch {
+            branch.scope.flow();
+        }
+    }
 }

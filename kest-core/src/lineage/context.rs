@@ -136,12 +136,13 @@ pin_project! {
         inside: Inside<F>,
         member: Member,
         value: Option<Result<Value, CanonicalError>>,
+        made_in: Option<Arc<Scope>>,
     }
 }
 
 impl<F> WithIdentity<F> {
     fn new(future: F, member: Member, value: Result<Value, CanonicalError>) -> Self {
-        Self { inside: Inside::new(future, None), member, value: Some(value) }
+        Self { inside: Inside::new(future, None), member, value: Some(value), made_in: scope::current() }
     }
 }
 
@@ -151,14 +152,14 @@ impl<F: Future> Future for WithIdentity<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         if let Some(value) = this.value.take() {
-            this.inside.as_mut().open(open(*this.member, value));
+            this.inside.as_mut().open(open(*this.member, value, this.made_in.take()));
         }
         this.inside.poll(cx)
     }
 }
 
-fn open(member: Member, value: Result<Value, CanonicalError>) -> OpenScope {
-    let current = scope::current();
+fn open(member: Member, value: Result<Value, CanonicalError>, made_in: Option<Arc<Scope>>) -> OpenScope {
+    let current = scope::here_or(made_in);
     let mut env = match &current {
         Some(current) => ScopeEnv::clone(current.env()),
         None => ScopeEnv { trace_id: crate::clock::random_trace_id(), ..ScopeEnv::default() },
@@ -181,8 +182,8 @@ fn open(member: Member, value: Result<Value, CanonicalError>) -> OpenScope {
         None => Scope::root(env, crate::passport::Tips::new()),
     };
     let mut open = OpenScope::new(scope);
-    if let Some(text) = mirrored {
-        // `with_baggage` replaces everything, so what is there goes along.
+    if mirrored.is_some() || open.context.baggage().get(member.baggage_key()).is_some() {
+        // `with_baggage` replaces everything, so what is there goes along, but for a value that holds no more.
         let mut all: Vec<KeyValueMetadata> = open
             .context
             .baggage()
@@ -192,7 +193,10 @@ fn open(member: Member, value: Result<Value, CanonicalError>) -> OpenScope {
                 KeyValueMetadata::new(key.clone(), value.clone(), metadata.clone())
             })
             .collect();
-        all.push(KeyValueMetadata::new(member.baggage_key(), text, BaggageMetadata::default()));
+        all.extend(
+            mirrored
+                .map(|text| KeyValueMetadata::new(member.baggage_key(), text, BaggageMetadata::default())),
+        );
         open.context = open.context.with_baggage(all);
     }
     open

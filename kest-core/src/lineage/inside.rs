@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-use super::scope::OpenScope;
+use super::scope::{OpenScope, Parked};
 
 pin_project! {
     /// The value, and the scope it is polled and dropped in; without one it runs where it is polled.
@@ -17,6 +17,7 @@ pin_project! {
         inner: Option<T>,
         // INVARIANT: the scope closes, and so flows back, when its last owner lets go of it.
         open: Option<Arc<OpenScope>>,
+        parked: Parked,
     }
 
     impl<T> PinnedDrop for Inside<T> {
@@ -28,7 +29,7 @@ pin_project! {
 
 impl<T> Inside<T> {
     pub(super) fn new(inner: T, open: Option<Arc<OpenScope>>) -> Self {
-        Self { inner: Some(inner), open }
+        Self { inner: Some(inner), open, parked: Parked::default() }
     }
 
     /// Sets the scope, before the first poll.
@@ -45,9 +46,21 @@ impl<T> Inside<T> {
         let this = self.project();
         let inner = this.inner.as_pin_mut()?;
         let entered = this.open.as_ref().map(|open| open.enter());
+        if let Some(entered) = &entered {
+            entered.resume(this.parked);
+        }
         let result = f(inner);
-        drop(entered);
+        if let Some(entered) = entered {
+            entered.suspend(this.parked);
+        }
         Some(result)
+    }
+
+    /// Hands what has happened so far to the scope around.
+    pub(super) fn flow(&self) {
+        if let Some(open) = &self.open {
+            open.scope.flow();
+        }
     }
 
     /// Drops the value inside the scope and gives the scope back. What destructors call belongs to the lineage.

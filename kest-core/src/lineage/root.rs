@@ -18,6 +18,8 @@ use crate::verify::VerifiedPassport;
 struct Opening {
     /// The `Kest` put in force, if any.
     kest: Option<Kest>,
+    /// Where the scope was made, for a future that is then polled elsewhere.
+    made_in: Option<Arc<Scope>>,
     /// Whether a new lineage starts whatever runs around it.
     fresh: bool,
     /// The verified history it goes on from.
@@ -27,9 +29,14 @@ struct Opening {
 }
 
 impl Opening {
+    /// What was verified came from outside, so that a root beside it counts as coming from there too.
+    fn of_received(tips: Tips) -> Self {
+        Self { tips: Some(tips), ingress: true, ..Self::default() }
+    }
+
     /// Opens the scope: a branch of the current one, or the root of a lineage.
     fn open(self) -> OpenScope {
-        let current = scope::current();
+        let current = scope::here_or(self.made_in);
         let mut env = match &current {
             Some(current) => ScopeEnv::clone(current.env()),
             None => ScopeEnv { trace_id: crate::clock::random_trace_id(), ..ScopeEnv::default() },
@@ -43,13 +50,17 @@ impl Opening {
         }
         // INVARIANT: what serves a request from outside never becomes an inside by a scope of its own.
         env.ingress |= self.ingress;
-        let scope = match (current, self.tips) {
-            (Some(current), None) if !self.fresh => Scope::branch(&current, Arc::new(env)),
-            (_, tips) => {
+        let scope = match current {
+            Some(current) if !self.fresh => Scope::branch(&current, Arc::new(env)),
+            _ => {
                 env.trace_id = crate::clock::random_trace_id();
-                Scope::root(Arc::new(env), tips.unwrap_or_default())
+                Scope::root(Arc::new(env), Tips::new())
             }
         };
+        // INVARIANT: a verified history comes on top of what is there; nothing sheds it but `kest::root`.
+        for tip in self.tips.iter().flatten() {
+            scope.replace(&[], tip);
+        }
         OpenScope::new(scope)
     }
 }
@@ -68,7 +79,8 @@ pin_project! {
 }
 
 impl<F> Scoped<F> {
-    fn new(future: F, opening: Opening) -> Self {
+    fn new(future: F, mut opening: Opening) -> Self {
+        opening.made_in = scope::current();
         Self { inside: Inside::new(future, None), opening: Some(opening) }
     }
 
@@ -76,8 +88,8 @@ impl<F> Scoped<F> {
         Self::new(future, Opening { kest: Some(kest), ..Opening::default() })
     }
 
-    pub(crate) fn continuing(tips: Tips, future: F) -> Self {
-        Self::new(future, Opening { fresh: true, tips: Some(tips), ..Opening::default() })
+    fn continuing(tips: Tips, future: F) -> Self {
+        Self::new(future, Opening::of_received(tips))
     }
 
     /// The source of roots in this scope that name none, spec §8. An unknown one is the error of the call.
@@ -169,6 +181,9 @@ pub fn root_with_passport<F: Future>(future: F) -> ScopedWithPassport<F> {
 
 impl VerifiedPassport {
     /// Runs `future` in a scope that goes on from this passport: its calls have the tips as parents.
+    ///
+    /// Inside an open lineage they have that lineage's tips as well. The scope serves the outside
+    /// ([`Scoped::ingress`]): where the passport is empty, a root in it counts as `unauthenticated`.
     pub fn scope<F: Future>(&self, future: F) -> Scoped<F> {
         Scoped::continuing(self.passport().tip_nodes().clone(), future)
     }
@@ -191,7 +206,7 @@ pub struct ScopeGuard {
 impl ScopeGuard {
     fn new(opening: Opening) -> Self {
         let open = opening.open();
-        Self { _entered: open.enter(), open }
+        Self { _entered: open.enter_guarded(), open }
     }
 
     pub(crate) fn with_kest(kest: Kest) -> Self {
@@ -202,8 +217,12 @@ impl ScopeGuard {
         Self::new(Opening { kest: Some(kest), source: Some(Arc::from(source)), ..Opening::default() })
     }
 
-    pub(crate) fn continuing(tips: Tips) -> Self {
-        Self::new(Opening { fresh: true, tips: Some(tips), ..Opening::default() })
+    pub(crate) fn ingress(kest: Kest) -> Self {
+        Self::new(Opening { kest: Some(kest), ingress: true, ..Opening::default() })
+    }
+
+    fn continuing(tips: Tips) -> Self {
+        Self::new(Opening::of_received(tips))
     }
 
     /// The passport as it stands: what has ended in this scope.

@@ -2,7 +2,9 @@
 
 use std::cell::RefCell;
 use std::marker::PhantomData;
+use std::mem;
 use std::sync::Arc;
+use std::thread::{self, ThreadId};
 
 use opentelemetry::{Context, ContextGuard};
 use parking_lot::Mutex;
@@ -46,14 +48,14 @@ pub(crate) struct Scope {
     env: Arc<ScopeEnv>,
     /// Distance from the root scope.
     level: u32,
-    /// The tips of the scope this was opened from, which what happens here comes after.
-    base: Tips,
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
 struct State {
     parent: Option<Arc<Scope>>,
+    /// Those tips of the parent that what happens here comes after.
+    base: Tips,
     tips: Tips,
     closed: bool,
 }
@@ -87,8 +89,7 @@ impl Scope {
         Arc::new(Self {
             env,
             level: parent.map_or(0, |p| p.level.saturating_add(1)),
-            base,
-            state: Mutex::new(State { parent: parent.cloned(), tips, closed: false }),
+            state: Mutex::new(State { parent: parent.cloned(), base, tips, closed: false }),
         })
     }
 
@@ -110,23 +111,29 @@ impl Scope {
     }
 
     /// Ends the scope: its tips flow to the nearest ancestor that is still open.
+    pub(crate) fn close(&self) {
+        self.state.lock().closed = true;
+        self.flow();
+    }
+
+    /// Hands the tips to the nearest ancestor that is still open, and goes on from there.
     ///
     /// A closed scope on the way takes them too, so that code which still holds it goes on from them.
-    pub(crate) fn close(&self) {
-        let (tips, mut next) = {
+    pub(crate) fn flow(&self) {
+        let (base, tips, mut next) = {
             let mut state = self.state.lock();
-            state.closed = true;
-            (state.tips.clone(), state.parent.clone())
+            let tips = state.tips.clone();
+            (mem::replace(&mut state.base, tips.clone()), tips, state.parent.clone())
         };
         while let Some(scope) = next {
             let mut state = scope.state.lock();
-            state.absorb(&self.base, &tips);
+            state.absorb(&base, &tips);
             if !state.closed {
                 return;
             }
             let above = state.parent.clone();
             drop(state);
-            if above.is_none() && tips.iter().any(|tip| !contains(&self.base, tip)) {
+            if above.is_none() && tips.iter().any(|tip| !contains(&base, tip)) {
                 tracing::warn!(
                     target: "kest",
                     "a branch ended after its whole lineage had; its entries are signed and audited, \
@@ -162,6 +169,26 @@ impl Scope {
         if moved {
             let old = self.state.lock().parent.replace(parent);
             drop(old);
+        }
+    }
+
+    /// The scope itself, or, once it is closed, the nearest open one above it: there is what happened since.
+    fn still_open(self: Arc<Self>) -> Arc<Self> {
+        let mut at = Arc::clone(&self);
+        loop {
+            let above = {
+                let state = at.state.lock();
+                if !state.closed {
+                    drop(state);
+                    return at;
+                }
+                state.parent.clone()
+            };
+            match above {
+                Some(above) => at = above,
+                // The whole lineage has ended: its own end is all the history there is.
+                None => return self,
+            }
         }
     }
 
@@ -218,11 +245,28 @@ struct Stack {
 
 /// The scope as the OpenTelemetry context carries it.
 #[derive(Debug)]
-struct Carried(Arc<Scope>);
+struct Carried {
+    scope: Arc<Scope>,
+    /// The guard that attached it, by its thread and name there; futures attach theirs poll by poll.
+    guard: Option<(ThreadId, u64)>,
+}
+
+impl Carried {
+    /// Whether a guard attached it to this thread and lives on in a future that is suspended. What runs
+    /// now is another task.
+    fn is_parked(&self) -> bool {
+        let Some((thread, name)) = self.guard else { return false };
+        thread == thread::current().id()
+            && !self.scope.state.lock().closed
+            && ENTERED
+                .try_with(|stack| !stack.borrow().scopes.iter().any(|(entered, _)| *entered == name))
+                .unwrap_or(false)
+    }
+}
 
 /// The context that carries `scope`, made from the current one.
 pub(crate) fn context_with(scope: &Arc<Scope>) -> Context {
-    Context::current_with_value(Carried(Arc::clone(scope)))
+    Context::current_with_value(Carried { scope: Arc::clone(scope), guard: None })
 }
 
 /// The scope in which the calling code runs.
@@ -234,10 +278,22 @@ pub(crate) fn current() -> Option<Arc<Scope>> {
     // Where the thread is already ending there is no scope any more.
     let own = ENTERED.try_with(|stack| stack.borrow().scopes.last().map(|(_, scope)| Arc::clone(scope)));
     let own = own.ok().flatten();
-    let carried = Context::map_current(|cx| cx.get::<Carried>().map(|c| Arc::clone(&c.0)));
+    let carried = Context::map_current(|cx| {
+        cx.get::<Carried>().filter(|carried| !carried.is_parked()).map(|carried| Arc::clone(&carried.scope))
+    });
+    let carried = carried.map(|scope| scope.still_open());
     match (own, carried) {
         (Some(own), Some(carried)) => Some(deeper(own, carried)),
         (own, carried) => own.or(carried),
+    }
+}
+
+/// The current scope; for a future that was made in another place, where it was made, unless it is polled inside of that.
+pub(crate) fn here_or(made_in: Option<Arc<Scope>>) -> Option<Arc<Scope>> {
+    match (made_in, current()) {
+        (Some(made_in), Some(here)) if made_in.encloses(&here) => Some(here),
+        (Some(made_in), _) => Some(made_in),
+        (None, here) => here,
     }
 }
 
@@ -267,7 +323,7 @@ pub(crate) struct Entered {
 }
 
 /// Enters a scope on this thread.
-pub(crate) fn enter(scope: &Arc<Scope>, context: &Context) -> Entered {
+fn enter(scope: &Arc<Scope>, context: impl FnOnce(Option<u64>) -> Context) -> Entered {
     let name = ENTERED.try_with(|stack| {
         let stack = &mut *stack.borrow_mut();
         let name = stack.next;
@@ -275,7 +331,34 @@ pub(crate) fn enter(scope: &Arc<Scope>, context: &Context) -> Entered {
         stack.scopes.push((name, Arc::clone(scope)));
         name
     });
-    Entered { name: name.ok(), _context: context.clone().attach(), _not_send: PhantomData }
+    let name = name.ok();
+    Entered { name, _context: context(name).attach(), _not_send: PhantomData }
+}
+
+/// Scopes that a suspended future entered with a guard and did not leave. They are taken from the thread while it is
+/// suspended, so that other tasks do not run in them.
+#[derive(Debug, Default)]
+pub(crate) struct Parked(Vec<(u64, Arc<Scope>)>);
+
+// INVARIANT: a future that holds a guard is not `Send`, so what is parked comes back to its own thread.
+
+impl Entered {
+    /// Enters the scopes that the future entered before it was suspended.
+    pub(crate) fn resume(&self, parked: &mut Parked) {
+        if !parked.0.is_empty() {
+            let _ = ENTERED.try_with(|stack| stack.borrow_mut().scopes.append(&mut parked.0));
+        }
+    }
+
+    /// Leaves, taking along what the future has entered and not left.
+    pub(crate) fn suspend(self, parked: &mut Parked) {
+        let _ = ENTERED.try_with(|stack| {
+            let scopes = &mut stack.borrow_mut().scopes;
+            if let Some(at) = scopes.iter().rposition(|(name, _)| Some(*name) == self.name) {
+                parked.0 = scopes.split_off(at + 1);
+            }
+        });
+    }
 }
 
 impl Drop for Entered {
@@ -305,12 +388,20 @@ impl OpenScope {
 
     /// With the span of a call in the context.
     pub(crate) fn under(scope: Arc<Scope>, context: Context) -> Self {
-        let context = context.with_value(Carried(Arc::clone(&scope)));
+        let context = context.with_value(Carried { scope: Arc::clone(&scope), guard: None });
         Self { scope, context }
     }
 
     pub(crate) fn enter(&self) -> Entered {
-        enter(&self.scope, &self.context)
+        enter(&self.scope, |_| self.context.clone())
+    }
+
+    /// [`Self::enter`] by a guard in somebody's hands, which may be held while a task is suspended.
+    pub(crate) fn enter_guarded(&self) -> Entered {
+        enter(&self.scope, |name| {
+            let guard = name.map(|name| (thread::current().id(), name));
+            self.context.with_value(Carried { scope: Arc::clone(&self.scope), guard })
+        })
     }
 }
 
