@@ -453,3 +453,91 @@ fn labels_of_ones_own_are_signed() {
     let labels = payloads(&scope.passport())[0]["labels"].clone();
     assert_eq!((&labels["team"], &labels["ticket"]), (&json!("risk"), &json!("T-7")));
 }
+
+/// Answers by the set of policies it stands for.
+#[derive(Debug, Clone)]
+struct Reloading(Arc<std::sync::RwLock<Vec<&'static str>>>);
+
+impl Reloading {
+    fn decide(allowed: &[&str], policy: &str) -> kest::policy::Decision {
+        if allowed.contains(&policy) {
+            kest::policy::Decision::allow()
+        } else {
+            kest::policy::Decision::deny()
+        }
+    }
+}
+
+impl kest::policy::PolicyEngine for Reloading {
+    fn evaluate(
+        &self,
+        request: &kest::policy::PolicyRequest<'_>,
+    ) -> Result<kest::policy::Decision, kest::error::PolicyUnavailable> {
+        Ok(Self::decide(&self.0.read().unwrap(), request.policy))
+    }
+
+    fn evaluate_async<'a>(
+        &'a self,
+        request: &'a kest::policy::PolicyRequest<'a>,
+    ) -> BoxFuture<'a, Result<kest::policy::Decision, kest::error::PolicyUnavailable>> {
+        Box::pin(async move { self.evaluate(request) })
+    }
+
+    fn snapshot(&self) -> Option<Arc<dyn kest::policy::PolicyEngine>> {
+        let now = self.0.read().unwrap().clone();
+        let live = Arc::clone(&self.0);
+        Some(Arc::new(MockPolicyEngine::new(move |request| {
+            // A reload right after the first question: neither set allows both policies.
+            *live.write().unwrap() = vec!["b"];
+            Ok(Self::decide(&now, request.policy))
+        })))
+    }
+}
+
+#[test]
+fn one_call_is_judged_by_one_set_of_policies() {
+    #[kest_verified(policy = unchecked(["a", "b"]), source_type = "system")]
+    fn protected() -> Result<(), Error> {
+        panic!("the body ran")
+    }
+    let kest = kest(&workload("w"), Reloading(Arc::new(std::sync::RwLock::new(vec!["a"]))));
+    let _scope = kest.enter();
+    assert_eq!(protected().unwrap_err().denial().unwrap().policy(), "b");
+}
+
+#[test]
+fn two_texts_under_one_name_are_an_error() {
+    fn engine(digest: &'static str) -> MockPolicyEngine {
+        MockPolicyEngine::new(move |_| Ok(kest::policy::Decision::Allow { digest: Some(Arc::from(digest)) }))
+    }
+    #[kest_verified(policy = "kest", source_type = "system", engine = engine("sha256:b"))]
+    fn protected() -> Result<(), Error> {
+        panic!("the body ran")
+    }
+    let kest = Kest::builder()
+        .identity(workload("w"))
+        .engine(engine("sha256:a"))
+        .config(kest::config::Config::parse("[policies]\nenterprise = [\"kest\"]").unwrap())
+        .build()
+        .unwrap();
+    let _scope = kest.enter();
+    let error = protected().unwrap_err();
+    assert_eq!(configuration(&error), ConfigurationErrorKind::PolicyNames);
+    assert!(error.to_string().contains("another name"), "{error}");
+}
+
+#[test]
+fn an_evaluator_needs_a_name() {
+    #[derive(Debug)]
+    struct Nameless;
+    impl TrustEvaluator for Nameless {
+        fn calculate(&self, _: u8, _: &[u8]) -> u8 {
+            0
+        }
+        fn name(&self) -> &str {
+            ""
+        }
+    }
+    let builder = Kest::builder().identity(workload("w")).engine(MockPolicyEngine::allow()).without_config();
+    assert!(builder.trust_evaluator(Nameless).build().unwrap_err().to_string().contains("empty name"));
+}

@@ -247,6 +247,10 @@ impl TrustModel {
                 "source `{source}` is built in and cannot be changed; choose another name"
             ));
         }
+        // A name that the other model ships may be added, but not be worth more than there.
+        if let Some((_, most)) = GUIDE.iter().find(|(name, most)| *name == source && score > *most) {
+            return refuse(format!("source `{source}` is worth {most} at most; choose another name"));
+        }
         match self.registered.get(source) {
             Some(known) if *known != score => refuse(format!(
                 "source `{source}` is registered with {known} already; it cannot become {score}"
@@ -316,6 +320,26 @@ mod tests {
         model.register("fax", 5).unwrap();
         assert!(model.register("fax", 6).is_err());
         assert_eq!(model.score("fax"), Some(5));
+    }
+
+    #[test]
+    fn a_name_of_the_other_model_is_worth_no_more_than_there() {
+        let mut model = TrustModel::spec_v0_3();
+        assert!(model.register("adversarial", 95).is_err());
+        model.register("partner", 60).unwrap();
+        assert_eq!(model.score("partner"), Some(60));
+    }
+
+    #[test]
+    fn of_two_threads_that_register_one_source_only_one_is_right() {
+        for round in 0..200 {
+            let name = format!("raced{round}");
+            let registered = std::thread::scope(|threads| {
+                let other = threads.spawn(|| register_origin_trust(&name, 10).is_ok());
+                [register_origin_trust(&name, 90).is_ok(), other.join().unwrap()]
+            });
+            assert_eq!(registered.iter().filter(|ok| **ok).count(), 1);
+        }
     }
 
     #[test]
