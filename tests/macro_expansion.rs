@@ -19,9 +19,11 @@ use std::fmt::Debug;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
-use desk::{AppError, Result, allowed_async};
+use desk::{AppError, Desk, Result, allowed_async};
 use kest::kest_verified;
+use kest::policy::Decision;
 
 // --- Functions ------------------------------------------------------------------------------
 
@@ -256,20 +258,6 @@ fn instrument_inside_sync(n: u32) -> Result<u32> {
     Ok(n)
 }
 
-#[kest_verified(policy = unchecked("a"), source_type = "system")]
-fn by_hand(n: u32) -> impl Future<Output = Result<u32>> + Send {
-    let next = n + 1;
-    async move {
-        tokio::task::yield_now().await;
-        Ok(next)
-    }
-}
-
-#[kest_verified(policy = unchecked("a"), source_type = "system", hash_input(n))]
-fn by_hand_boxed<'a>(n: &'a u32) -> Pin<Box<dyn Future<Output = Result<u32>> + Send + 'a>> {
-    Box::pin(async move { Ok(*n) })
-}
-
 #[tokio::test]
 async fn methods_traits_and_other_attributes() {
     let calls = async {
@@ -284,16 +272,142 @@ async fn methods_traits_and_other_attributes() {
         assert_eq!(account.close().unwrap(), 4);
         assert_eq!(instrument_outside(1).await.unwrap() + instrument_inside(1).await.unwrap(), 2);
         assert_eq!(instrument_outside_sync(1).unwrap() + instrument_inside_sync(1).unwrap(), 2);
-        drop(by_hand(1));
-        assert_eq!(is_send(by_hand(1)).await.unwrap() + by_hand_boxed(&1).await.unwrap(), 3);
     };
     let ((), desk) = allowed_async(calls).await;
     let names = "open add add_later native kest_first instrument_first provided close instrument_outside \
-                 instrument_inside instrument_outside_sync instrument_inside_sync by_hand by_hand_boxed";
+                 instrument_inside instrument_outside_sync instrument_inside_sync";
     assert_eq!(desk.operations(), names.split_whitespace().collect::<Vec<_>>());
     let signed = desk.signed();
     assert_eq!(signed[4]["labels"]["kest.identity"], r#"{"user":"ada"}"#);
     assert_eq!(signed[4]["metadata"]["function"], "macro_expansion::kest_first");
+}
+
+// --- Functions that return a future ---------------------------------------------------------
+
+static RAN: AtomicU32 = AtomicU32::new(0);
+
+type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+#[kest_verified(policy = unchecked("a"), source_type = "system", user = n)]
+fn by_hand(n: u32) -> impl Future<Output = Result<u32>> + Send {
+    async move {
+        RAN.fetch_add(1, Ordering::SeqCst);
+        tokio::task::yield_now().await;
+        if n == 0 {
+            return Ok(1);
+        }
+        Ok(n + 1)
+    }
+}
+
+#[kest_verified(policy = unchecked("a"), source_type = "system", hash_input(n))]
+fn by_hand_boxed<'a>(n: &'a u32) -> Pin<Box<dyn Future<Output = Result<u32>> + Send + 'a>> {
+    let m = n;
+    Box::pin(async move {
+        RAN.fetch_add(1, Ordering::SeqCst);
+        Ok(*m)
+    })
+}
+
+#[kest_verified(policy = unchecked("a"), source_type = "system", hash_input(n))]
+fn by_alias(n: &u32) -> Later<'_, Result<u32>> {
+    Box::pin(async move {
+        RAN.fetch_add(1, Ordering::SeqCst);
+        by_hand(*n).await
+    })
+}
+
+#[kest_verified(policy = unchecked("a"), source_type = "system", on_denied = |_| 0)]
+fn by_alias_of_no_result(n: u32) -> Later<'static, u32> {
+    Box::pin(async move {
+        RAN.fetch_add(1, Ordering::SeqCst);
+        n
+    })
+}
+
+trait Service {
+    type Future: Future<Output = Result<u32>>;
+    fn call(&mut self, n: u32) -> Self::Future;
+}
+
+impl Service for () {
+    type Future = Later<'static, Result<u32>>;
+    #[kest_verified(policy = unchecked("a"), source_type = "system", record_output)]
+    fn call(&mut self, n: u32) -> Self::Future {
+        Box::pin(async move {
+            RAN.fetch_add(1, Ordering::SeqCst);
+            Ok(n)
+        })
+    }
+}
+
+#[async_trait::async_trait]
+trait Form<'t, T: Send + Sync> {
+    async fn patterns(&self, (a, _): (u32, u32), _: u8, mut b: u32, t: &'t T) -> Result<&'t T>;
+
+    #[kest_verified(policy = unchecked("a"), source_type = "system", hash_input(n), user = n)]
+    async fn given<U: Into<u32> + Send>(self: Box<Self>, n: &str, u: U) -> Result<u32>
+    where
+        Self: Sized + Send,
+    {
+        RAN.fetch_add(1, Ordering::SeqCst);
+        let n: u32 = n.parse()?;
+        Ok(n + u.into())
+    }
+}
+
+#[async_trait::async_trait]
+impl<'t, T: Send + Sync + 't> Form<'t, T> for Vec<u32> {
+    #[kest_verified(policy = unchecked("a"), source_type = "system", user = self.len())]
+    async fn patterns(&self, (a, _): (u32, u32), _: u8, mut b: u32, t: &'t T) -> Result<&'t T> {
+        RAN.fetch_add(1, Ordering::SeqCst);
+        b += a;
+        if b == self[0] {
+            return Ok(t);
+        }
+        Err(AppError::Own(b.to_string()))
+    }
+}
+
+#[async_trait::async_trait(?Send)]
+trait Local {
+    #[kest_verified(policy = unchecked("a"), source_type = "system")]
+    async fn local(n: Rc<u32>) -> Result<u32> {
+        RAN.fetch_add(1, Ordering::SeqCst);
+        Ok(*n)
+    }
+}
+impl Local for () {}
+
+#[tokio::test]
+async fn a_future_is_verified_when_it_runs_and_not_a_line_of_it_before() {
+    let calls = async || {
+        drop((by_hand(1), by_hand_boxed(&1), by_alias(&1), by_alias_of_no_result(1), ().call(1)));
+        [
+            is_send(by_hand(0)).await,
+            by_hand_boxed(&1).await,
+            is_send(by_alias(&1)).await,
+            Ok(by_alias_of_no_result(1).await),
+            ().call(1).await,
+            vec![3].patterns((1, 2), 0, 2, &1).await.copied(),
+            is_send(<Vec<u32> as Form<'_, u32>>::given(Box::default(), "1", 1_u8)).await,
+            <() as Local>::local(Rc::new(1)).await,
+        ]
+    };
+    let (desk, kest) = Desk::new(Decision::deny());
+    let denied = kest.scope(calls()).await;
+    assert!(denied.iter().all(|result| match result {
+        Ok(n) => *n == 0,
+        Err(error) => error.is_denied(),
+    }));
+    assert_eq!(desk.asked.lock().unwrap().len(), denied.len());
+    assert_eq!(RAN.load(Ordering::SeqCst), 0);
+
+    let (results, desk) = allowed_async(calls()).await;
+    assert_eq!(results.map(Result::unwrap), [1, 1, 2, 1, 1, 1, 2, 1]);
+    let names = "by_hand by_hand_boxed by_alias by_hand by_alias_of_no_result call call patterns given local";
+    assert_eq!(desk.operations(), names.split_whitespace().collect::<Vec<_>>());
+    assert_eq!(RAN.load(Ordering::SeqCst), 9);
 }
 
 // --- Size -----------------------------------------------------------------------------------

@@ -11,7 +11,8 @@ use syn::spanned::Spanned as _;
 use syn::{Expr, Ident, ReturnType, Type};
 
 use crate::args::bare;
-use crate::function::{Function, Future, Shape, nameable};
+use crate::function::{Function, Shape, nameable};
+use crate::future::Future;
 use crate::validate::{Call, Setter};
 
 /// The function with its hook.
@@ -32,8 +33,8 @@ pub(crate) fn expand(function: &Function, call: &Call) -> TokenStream {
             let run = answer.sync(&body);
             quote!(#statics #invocation #run)
         }
-        // INVARIANT: `validate` has refused an opaque future.
-        Shape::Async | Shape::OpaqueFuture => {
+        // INVARIANT: nothing is expanded when `validate` has reported a refused future.
+        Shape::Async | Shape::Refused(_) => {
             let body = braced(&edge(output), body.clone(), *body_span);
             let answer =
                 Answer { call, private: &private, output, span: pointing_at(function.return_span()) };

@@ -6,9 +6,11 @@ use syn::ext::IdentExt as _;
 use syn::parse::{Parse, ParseStream, Parser as _};
 use syn::spanned::Spanned as _;
 use syn::{
-    Attribute, Block, Expr, ExprAsync, FnArg, GenericArgument, Pat, PathArguments, ReturnType, Signature,
-    Stmt, Token, Type, TypeParamBound, Visibility,
+    Attribute, Block, FnArg, GenericArgument, Pat, PathArguments, ReturnType, Signature, Token, Type,
+    Visibility,
 };
+
+use crate::future::{self, Future};
 
 /// A function with a body.
 #[derive(Debug)]
@@ -29,17 +31,8 @@ pub(crate) enum Shape {
     Async,
     /// A future made by hand or by `#[async_trait]`, and what it gives.
     Future(Box<Future>),
-    /// A future in whose body the place of the hook was not found.
-    OpaqueFuture,
-}
-
-/// The `async` block that ends a body, perhaps in `Box::pin`.
-#[derive(Debug)]
-pub(crate) struct Future {
-    pub(crate) before: Vec<Stmt>,
-    pub(crate) pin: Option<Expr>,
-    pub(crate) block: ExprAsync,
-    pub(crate) output: Type,
+    /// A future of which some part would run outside the hook.
+    Refused(syn::Error),
 }
 
 impl Parse for Function {
@@ -125,17 +118,12 @@ impl Function {
         if self.sig.asyncness.is_some() {
             return Shape::Async;
         }
-        let output = match &self.sig.output {
-            ReturnType::Type(_, ty) => future_output(ty),
-            ReturnType::Default => None,
-        };
-        let Some(output) = output else {
+        let ReturnType::Type(_, ty) = &self.sig.output else {
             return Shape::Sync;
         };
-        match Block::parse_within.parse2(self.body.clone()) {
-            Ok(stmts) => last_future(stmts, output),
-            Err(_) => Shape::OpaqueFuture,
-        }
+        let mut names = self.parameters();
+        names.push("self".to_owned());
+        future::shape(ty, Block::parse_within.parse2(self.body.clone()).ok(), names)
     }
 
     /// Where messages about the return type go.
@@ -147,72 +135,8 @@ impl Function {
     }
 }
 
-fn last_future(mut before: Vec<Stmt>, output: Type) -> Shape {
-    let found = match before.pop() {
-        Some(Stmt::Expr(Expr::Async(block), None)) => Some((None, block)),
-        Some(Stmt::Expr(Expr::Call(mut call), None)) => match (call.args.pop(), call.args.is_empty()) {
-            (Some(Expr::Async(block)), true) if is_box_pin(&call.func) => Some((Some(*call.func), block)),
-            _ => None,
-        },
-        _ => None,
-    };
-    match found {
-        Some((pin, block)) => Shape::Future(Box::new(Future { before, pin, block, output })),
-        None => Shape::OpaqueFuture,
-    }
-}
-
-fn is_box_pin(func: &Expr) -> bool {
-    let Expr::Path(path) = func else { return false };
-    let mut last = path.path.segments.iter().rev();
-    last.next().is_some_and(|segment| segment.ident == "pin")
-        && last.next().is_some_and(|segment| segment.ident == "Box")
-}
-
-/// `T` of `impl Future<Output = T>`, `Pin<Box<dyn Future<Output = T>>>` and `BoxFuture<'_, T>`.
-fn future_output(ty: &Type) -> Option<Type> {
-    match ty {
-        Type::ImplTrait(it) => it.bounds.iter().find_map(bound_output),
-        Type::TraitObject(object) => object.bounds.iter().find_map(bound_output),
-        Type::Group(group) => future_output(&group.elem),
-        Type::Paren(paren) => future_output(&paren.elem),
-        Type::Path(path) => {
-            let segment = path.path.segments.last()?;
-            let PathArguments::AngleBracketed(arguments) = &segment.arguments else {
-                return None;
-            };
-            let last = arguments.args.iter().rev().find_map(|argument| match argument {
-                GenericArgument::Type(ty) => Some(ty),
-                _ => None,
-            })?;
-            match segment.ident.to_string().as_str() {
-                "Pin" | "Box" => future_output(last),
-                "BoxFuture" | "LocalBoxFuture" => Some(last.clone()),
-                _ => None,
-            }
-        }
-        _ => None,
-    }
-}
-
-fn bound_output(bound: &TypeParamBound) -> Option<Type> {
-    let TypeParamBound::Trait(bound) = bound else {
-        return None;
-    };
-    let segment = bound.path.segments.last()?;
-    if segment.ident != "Future" {
-        return None;
-    }
-    let PathArguments::AngleBracketed(arguments) = &segment.arguments else {
-        return None;
-    };
-    arguments.args.iter().find_map(|argument| match argument {
-        GenericArgument::AssocType(assoc) if assoc.ident == "Output" => Some(assoc.ty.clone()),
-        _ => None,
-    })
-}
-
-fn bindings(pat: &Pat, names: &mut Vec<String>) {
+/// Every name that a pattern binds.
+pub(crate) fn bindings(pat: &Pat, names: &mut Vec<String>) {
     match pat {
         Pat::Ident(ident) => {
             names.push(ident.ident.unraw().to_string());

@@ -7,6 +7,7 @@ mod errors;
 mod expand;
 mod fallback;
 mod function;
+mod future;
 mod literals;
 mod policy_names;
 mod validate;
@@ -37,9 +38,24 @@ use crate::function::Function;
 /// ```
 ///
 /// It goes on free functions and methods, sync and async, generic or not, also under
-/// `#[async_trait]` and beside `#[tracing::instrument]` in either order. A function that returns a
-/// future is verified when the future runs, if its body ends in `async move { … }` or
-/// `Box::pin(async move { … })`. For a stream wrap what the function returns with `.in_lineage()`.
+/// `#[async_trait]` and beside `#[tracing::instrument]` in either order. For a stream wrap what the
+/// function returns with `.in_lineage()`.
+///
+/// # Functions that return a future
+///
+/// A function that is not `async` and whose body ends in `async move { … }` or
+/// `Box::pin(async move { … })` is verified when the future runs: each line of the `async` block waits
+/// for the policy, and making the future signs nothing. Before the block only other names for
+/// parameters may stand (`let a = b;`); anything else would run before the policy is asked, and is a
+/// compile error. The return type may be `impl Future<Output = T>`, `Pin<Box<dyn Future<Output = T>>>`,
+/// `BoxFuture<'_, T>`, or any name for a boxed future, such as an alias or `Self::Future`.
+///
+/// Whether a function returns a future is told from what is written, for a macro sees no types. When
+/// the return type is an *alias* of a future (or has one inside, as in `Result<impl Future, E>`) and
+/// the body ends in something else, such as a call of another function, the function is taken for a
+/// synchronous one: policy is asked and the entry signed when the future is *made*, and the future
+/// then runs outside the scope of the call, so that what it calls is no child of it, and `on_denied`
+/// gives a future. Write an `async fn` that awaits it instead.
 ///
 /// # Arguments
 ///

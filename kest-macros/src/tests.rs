@@ -120,22 +120,22 @@ fn shapes() {
     ));
     assert!(boxed.contains("{ Box :: pin (async move { const _"), "{boxed}");
     let by_hand = of(quote!(
-        fn f() -> impl Future<Output = R> {
+        fn f(x: u8) -> impl Future<Output = R> {
             let y = x;
             async move { y }
         }
     ));
     assert!(by_hand.contains("{ let y = x ; async move { const _"), "{by_hand}");
-    let hidden = run(
-        policy(),
-        quote!(
-            fn f() -> BoxFuture<'static, R> {
-                later()
-            }
-        ),
-    )
-    .unwrap_err();
-    assert!(hidden.concat().starts_with("the returned future was not found"));
+    let alias = of(quote!(
+        fn f() -> Later<R> {
+            Box::pin(async move { x })
+        }
+    ));
+    assert!(alias.contains("{ Box :: pin (async move { const _"), "{alias}");
+    assert!(
+        alias.contains("None :: < < Later < R > as :: core :: future :: Future > :: Output >"),
+        "{alias}"
+    );
     let recorded = expansion(
         quote!(policy = "a/b", record_output),
         quote!(
@@ -145,6 +145,96 @@ fn shapes() {
         ),
     );
     assert!(recorded.contains("in_scope_recorded (__kest_live"));
+}
+
+/// The message that a function with the body `{ $($body)* }` gets; none when it passes.
+macro_rules! refusal {
+    ($output:ty, $($body:tt)*) => {
+        run(quote!(policy = "a/b"), quote!(fn f(&self, n: u8, (a, b): (u8, u8)) -> $output { $($body)* }))
+            .err()
+            .unwrap_or_default()
+            .concat()
+    };
+}
+
+#[test]
+fn before_a_future_nothing_runs() {
+    macro_rules! refused {
+        ($({ $($body:tt)* })*) => {$(
+            for message in [
+                refusal!(Pin<Box<dyn Future<Output = R>>>, $($body)* Box::pin(async move { n })),
+                refusal!(Alias<R>, $($body)* Box::pin(async move { n })),
+                refusal!(impl Future<Output = R>, $($body)* async move { n }),
+            ] {
+                assert!(message.starts_with("this would run before"), "{} gives {message}", stringify!($($body)*));
+            }
+        )*};
+    }
+    refused! {
+        { charge(); }
+        { if n == 0 { return Box::pin(async { 0 }); } }
+        { return Box::pin(async { 0 }); }
+        { let m = n + 1; }
+        { let m = n.clone(); }
+        { let m = charge(); }
+        { let m = elsewhere; }
+        { let m = module::n; }
+        { let m: &str = n; }
+        { let m = &*n; }
+        { let m = { n }; }
+        { let Some(m) = n else { return Box::pin(async { 0 }) }; }
+        { let m; }
+        { charge!(); }
+        { fn pin() {} }
+        { n; }
+    }
+    for passed in [
+        refusal!(Alias<R>, let n = n; let mut m = n; let (c, _) = b; let d = c; let this = self; Box::pin(async move { d })),
+        refusal!(impl Future<Output = R>, async move {
+            charge();
+            if n == 0 {
+                return 0;
+            }
+            n
+        }),
+    ] {
+        assert_eq!(passed, "");
+    }
+}
+
+#[test]
+fn a_future_that_is_not_found_is_refused() {
+    for message in [
+        refusal!(BoxFuture<'static, R>, later()),
+        refusal!(BoxFuture<'static, R>, self.),
+        refusal!(BoxFuture<'static, R>, (Box::pin(async { n }))),
+        refusal!(
+            BoxFuture<'static, R>,
+            #[cfg(feature = "x")]
+            Box::pin(async { n })
+        ),
+        refusal!(BoxFuture<'static, R>, Box::pin(async { n });),
+        refusal!(Alias<R>, if n == 0 { Box::pin(async { 0 }) } else { later() }),
+        refusal!(Alias<R>, if n == 0 { later() } else { Box::pin(async { 0 }) }),
+        refusal!(
+            Alias<R>,
+            match n {
+                0 => later(),
+                _ => {
+                    Box::pin(async { 0 })
+                }
+            }
+        ),
+        refusal!(Alias<R>, return Box::pin(async { n });),
+        refusal!(Alias<R>, async { n }.boxed()),
+        refusal!(Alias<R>, unsafe { Box::pin(async { n }) as _ }),
+        refusal!(Alias<R>, Box::pin((async { n }))),
+    ] {
+        assert!(message.starts_with("the returned future was not found"), "{message}");
+    }
+    assert!(refusal!(impl Later, async { n }).starts_with("what the future gives is not written here"));
+    assert_eq!(refusal!(Alias<R>, later()), "");
+    assert_eq!(refusal!(Result<impl Future<Output = R>, E>, Ok(async { n })), "");
 }
 
 #[test]

@@ -230,11 +230,8 @@ fn function_fits(function: &Function, errors: &mut Errors) {
     {
         errors.push_spanned(ty, "a function that never returns cannot be denied; return a `Result`");
     }
-    if matches!(function.shape(), Shape::OpaqueFuture) {
-        errors.push(
-            function.return_span(),
-            "the returned future was not found: make this an `async fn`, or end the body in `Box::pin(async move { … })`",
-        );
+    if let Shape::Refused(error) = function.shape() {
+        errors.add(error);
     }
 }
 

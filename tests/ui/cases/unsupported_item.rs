@@ -21,6 +21,9 @@ extern "C" fn foreign(code: u32) -> u32 {
     code
 }
 
+#[kest_verified(policy = "kest/allow_trusted")]
+trait Audited {}
+
 trait Store {
     #[kest_verified(policy = "kest/allow_trusted")]
     fn save(&self) -> Result<(), kest::Error>;
