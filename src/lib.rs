@@ -73,7 +73,7 @@ pub use kest_core::{
     get_active_identity, global, join, reconfigure,
 };
 pub use kest_core::{
-    audit, canonical, config, entry, error, jws, keys, lineage, taint, telemetry, trust, verify,
+    audit, canonical, config, entry, error, jws, keys, lineage, taint, telemetry, text, trust, verify,
 };
 pub use kest_macros::kest_verified;
 

@@ -17,7 +17,8 @@ fn the_example_of_the_specification_signs_and_verifies() {
     assert_eq!((payloads.len(), rows.len()), (2, 2), "the example is not where it was");
 
     // The key of RFC 8037 appendix A.1.
-    let seed = base64_simd::URL_SAFE_NO_PAD.decode_to_vec("nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A").unwrap();
+    let seed =
+        base64_simd::URL_SAFE_NO_PAD.decode_to_vec("nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A").unwrap();
     let identity = LocalEd25519Provider::dangerous_from_seed(seed.try_into().unwrap())
         .unwrap()
         .with_workload_id("spiffe://example.org/orders");
@@ -30,7 +31,8 @@ fn the_example_of_the_specification_signs_and_verifies() {
         passport.add_signature(jws.into_string());
     }
     let anchors = Anchors::from_provider(&identity).unwrap();
-    let verifier = Verifier::builder().keys(anchors).strict().linear().expected_tip(rows[1][3]).unwrap().build();
+    let verifier =
+        Verifier::builder().keys(anchors).strict().linear().expected_tip(rows[1][3]).unwrap().build();
     let verified = passport.verify(&verifier).unwrap();
     assert_eq!(verified.entries().len(), 2);
 }

@@ -11,6 +11,8 @@ use kest_core::verify::{Anchors, UnverifiedPassport};
 
 /// The largest passport that is read: some 200,000 entries.
 const PASSPORT_BYTES: u64 = 256 << 20;
+/// The most strings that are read. Tiny ones would take many times their text.
+const PASSPORT_STRINGS: usize = 1_000_000;
 const ANCHORS_BYTES: u64 = 64 << 20;
 
 /// Why the command cannot do its work: what is wrong, and what to do.
@@ -35,6 +37,12 @@ pub(crate) fn passport(path: &Path) -> Result<UnverifiedPassport, Unusable> {
     }
     let text = str::from_utf8(&bytes)
         .map_err(|error| Unusable(format!("{name}: the passport is not UTF-8: {error}; save it as UTF-8")))?;
+    if strings(&bytes) > PASSPORT_STRINGS {
+        return Err(Unusable(format!(
+            "{name}: the passport has more than 1,000,000 entries; give a smaller one, or verify it in code with \
+             higher `Limits::entries`"
+        )));
+    }
     UnverifiedPassport::deserialize(text).map_err(|error| {
         let hint = match text.trim_ascii_start().as_bytes().first() {
             None => " (it holds nothing; an empty passport is `[]`)",
@@ -45,6 +53,23 @@ pub(crate) fn passport(path: &Path) -> Result<UnverifiedPassport, Unusable> {
         let cause = error.source().map_or(String::new(), |source| format!(": {source}"));
         Unusable(format!("{name}: {error}{hint}{cause}"))
     })
+}
+
+/// How many strings stand in JSON text.
+fn strings(text: &[u8]) -> usize {
+    let (mut count, mut inside, mut escaped) = (0, false, false);
+    for byte in text {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if inside => escaped = true,
+            b'"' => {
+                inside = !inside;
+                count += usize::from(inside);
+            }
+            _ => {}
+        }
+    }
+    count
 }
 
 /// Reads trust anchors.

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
+use kest_core::text::Quoted;
 use kest_core::verify::{
-    Axis, Finding, Report, Step, UnverifiedPassport, Verdict, Verifier, VerifyError, VerifyFailure,
+    Axis, Effective, Finding, Report, Step, UnverifiedPassport, Verdict, Verifier, VerifyError, VerifyFailure,
 };
 use serde::Serialize;
 
@@ -29,7 +30,12 @@ pub(crate) struct Answer {
     pub(crate) tips: Option<Vec<String>>,
     pub(crate) axes: Axes,
     pub(crate) findings: Vec<Finding>,
+    /// Findings beyond those.
+    pub(crate) more_findings: usize,
     pub(crate) failure: Option<Failure>,
+    /// What each entry counts for, where the passport verified.
+    #[serde(skip)]
+    pub(crate) effective: Option<Vec<Effective>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -64,7 +70,9 @@ impl Question<'_> {
         Ok(match passport.verify(&verifier) {
             Ok(verified) => {
                 let tips = verified.tips().iter().map(|tip| tip.hash()).collect();
-                self.answer(verified.report(), Some(tips), None)
+                let mut answer = self.answer(verified.report(), Some(tips), None);
+                answer.effective = Some(verified.effective().to_vec());
+                answer
             }
             Err(error) => {
                 let shown = error.entry().and_then(|index| Some(Shown::read(index, texts.get(index)?)));
@@ -106,7 +114,9 @@ impl Question<'_> {
                 time: report.time.clone(),
             },
             findings: report.findings.clone(),
+            more_findings: report.more_findings,
             failure,
+            effective: None,
         }
     }
 
@@ -137,7 +147,7 @@ impl Question<'_> {
             .map(with)
             .filter(|part| !part.is_empty())
             .collect();
-        let findings = match report.findings.len() {
+        let findings = match report.findings.len() + report.more_findings {
             0 => String::new(),
             1 => "; 1 finding".to_owned(),
             n => format!("; {n} findings"),
@@ -164,7 +174,8 @@ impl Question<'_> {
         let fix = match error.failure() {
             VerifyFailure::UnknownPrincipal { principal } => {
                 return format!(
-                    "get the public keys of `{principal}` from whoever runs it, and add them to the anchors"
+                    "get the public keys of {} from whoever runs it, and add them to the anchors",
+                    Quoted(principal)
                 );
             }
             VerifyFailure::MockNotAccepted | VerifyFailure::Algorithm { .. } => {
@@ -187,7 +198,13 @@ impl Question<'_> {
             VerifyFailure::Tip { .. } => {
                 "get the latest passport if it was cut short; else --tip is the hash of another passport's last entry"
             }
-            VerifyFailure::NotLinear => "the lineage forks or joins here; leave --linear out if it may",
+            VerifyFailure::NotLinear => {
+                "the lineage forks here, or begins again; leave --linear out if it may"
+            }
+            VerifyFailure::EffectiveTaints { .. } => {
+                "have the workloads looked at that drop taints or remove them without authority"
+            }
+            VerifyFailure::TooManySteps { .. } => "verify the passport in parts",
             VerifyFailure::OverrideAuthority
             | VerifyFailure::RootAuthority { .. }
             | VerifyFailure::RemovalAuthority { .. }

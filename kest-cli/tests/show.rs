@@ -58,6 +58,35 @@ fn details_stand_under_their_entry() {
 }
 
 #[test]
+fn what_counts_stands_beside_what_is_declared() {
+    let mut lineage = Lineage::new();
+    lineage.add(&[], |payload| {
+        payload["added_taints"] = json!(["pii"]);
+        payload["taints"] = json!(["pii"]);
+    });
+    lineage.add(&[0], |payload| {
+        payload["classification"] = json!("sanitizer");
+        payload["removed_taints"] = json!(["pii"]);
+    });
+    let folder = lineage.write();
+    let rule = format!("[verification.authority]\n\"{PRINCIPAL}\" = {{ ceiling = 10 }}\n");
+    std::fs::write(folder.join("rules.toml"), rule).unwrap();
+    let args = [&SHOW[..], &["--config", "rules.toml"]].concat();
+    let run = run_in(&folder, &args);
+    let lines: Vec<&str> = run.stdout.lines().filter(|line| line.starts_with('●')).collect();
+    assert!(lines[0].ends_with("trust 40→10  +pii"), "{}", run.stdout);
+    assert!(lines[1].ends_with("trust 40→10  sanitizer  −pii →pii"), "{}", run.stdout);
+    assert!(run.stdout.contains("declares trust score 40, and counts as 10"), "{}", run.stdout);
+    let json = run_in(&folder, &[&args[..], &["--json"]].concat()).json();
+    let last = &json["lineage"][1];
+    assert_eq!((&last["trust_score"], &last["effective_trust_score"]), (&json!(40), &json!(10)));
+    assert_eq!((&last["taints"], &last["effective_taints"]), (&json!([]), &json!(["pii"])));
+    let claimed = run_in(&folder, &["show", "passport.json", "--json"]).json();
+    assert!(claimed["lineage"][1]["effective_trust_score"].is_null());
+    assert!(claimed["lineage"][1]["effective_taints"].is_null());
+}
+
+#[test]
 fn only_what_verified_is_marked_so() {
     let good = run(&["show", "hop3.passport.json", "--anchors", "hop3.anchors.json"]);
     assert_eq!(good.code, 0);
@@ -218,6 +247,8 @@ fn the_members_of_the_json_form_are_stable() {
             "agent",
             "classification",
             "deviations",
+            "effective_taints",
+            "effective_trust_score",
             "entry_id",
             "hash",
             "index",

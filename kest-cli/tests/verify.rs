@@ -4,7 +4,7 @@
 mod support;
 
 use serde_json::{Value, json};
-use support::{Lineage, VERIFY, run, run_in, verify};
+use support::{Lineage, VERIFY, piped, run, run_in, verify};
 
 #[test]
 fn good_passports_are_accepted() {
@@ -72,10 +72,20 @@ fn linear_refuses_a_join() {
 
 #[test]
 fn strict_refuses_what_is_else_a_finding() {
-    let lenient = verify("taints", &[]);
+    let mut lineage = Lineage::new();
+    lineage.add(&[], |payload| {
+        payload["added_taints"] = json!(["pii"]);
+        payload["taints"] = json!(["pii"]);
+    });
+    lineage.add(&[0], |payload| {
+        payload["metadata"] = Value::Null;
+        payload["runtime"] = json!({"name": "kest-python", "version": "0.3.0"});
+    });
+    let folder = lineage.write();
+    let lenient = run_in(&folder, &VERIFY);
     assert_eq!(lenient.code, 0);
-    assert!(lenient.stdout.contains("finding       entry 3: "), "{}", lenient.stdout);
-    let strict = verify("taints", &["--strict"]);
+    assert!(lenient.stdout.contains("finding       entry 1: tolerated in a foreign"), "{}", lenient.stdout);
+    let strict = run_in(&folder, &[&VERIFY[..], &["--strict"]].concat());
     assert_eq!(strict.code, 1);
     assert!(strict.stdout.contains("semantics     fail "), "{}", strict.stdout);
     assert!(strict.stdout.contains("without --strict this is a finding"), "{}", strict.stdout);
@@ -129,6 +139,40 @@ fn shape(value: &Value, path: &str, out: &mut Vec<String>) {
 }
 
 #[test]
+fn the_same_finding_about_many_entries_is_one_line() {
+    let mut lineage = Lineage::new();
+    for _ in 0..7 {
+        lineage.add(&[], |payload| {
+            payload["metadata"] = Value::Null;
+            payload["runtime"] = json!({"name": "kest-python", "version": "0.3.0"});
+            payload["labels"].as_object_mut().unwrap().remove("trace_id");
+        });
+    }
+    let folder = lineage.write();
+    let run = run_in(&folder, &VERIFY);
+    let line = "finding       entries 0, 1, 2, 3 and 3 more: label `trace_id` is missing\n";
+    assert!(run.stdout.contains(line), "{}", run.stdout);
+    assert_eq!(run.stdout.matches("trace_id").count(), 1, "{}", run.stdout);
+    let json = run_in(&folder, &[&VERIFY[..], &["--json"]].concat()).json();
+    let all = json["findings"].as_array().unwrap().iter();
+    assert_eq!(all.filter(|finding| finding["text"] == "label `trace_id` is missing").count(), 7);
+}
+
+#[test]
+fn too_many_strings_are_refused_before_they_take_memory() {
+    let many = |count: usize| format!("[{}]", vec!["\"\""; count].join(","));
+    let args = ["verify", "-", "--anchors", "hop1.anchors.json"];
+    piped(&args, many(1_000_001).as_bytes()).unusable("more than 1,000,000 entries");
+    let fewer = piped(&args, many(300_000).as_bytes());
+    assert_eq!(fewer.code, 1);
+    assert!(fewer.stdout.contains("failed        entry 0\n"), "{}", fewer.stdout);
+    piped(&["show", "-"], many(100_001).as_bytes()).unusable("`kest verify` checks it");
+    // Quotes and commas in a string are no more of them.
+    let odd = format!("[\"{}\"]", "\\\",".repeat(1_000_001));
+    assert_eq!(piped(&args, odd.as_bytes()).code, 1);
+}
+
+#[test]
 fn the_members_of_the_json_form_are_stable() {
     let axes = ["completeness", "identity", "links", "semantics", "signatures", "time"];
     let axes = axes
@@ -139,6 +183,7 @@ fn the_members_of_the_json_form_are_stable() {
         [
             ".accepted bool",
             ".entries number",
+            ".more_findings number",
             ".passport string",
             ".summary string",
             ".findings[].entry number",

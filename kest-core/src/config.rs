@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::fs;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -130,11 +131,20 @@ impl Config {
     /// Reads a file.
     ///
     /// # Errors
-    /// When the file cannot be read, and as [`Self::parse`] does.
+    /// When the file cannot be read or is over 1 MiB, and as [`Self::parse`] does.
     pub fn read(path: &Path) -> Result<Self, ConfigurationError> {
-        let text = fs::read_to_string(path).map_err(|error| {
-            wrong(format!("cannot read configuration `{}`: {error}", path.display())).with_source(error)
-        })?;
+        const LIMIT: u64 = 1 << 20;
+        let name = path.display();
+        let cannot = |error: io::Error| {
+            wrong(format!("cannot read configuration `{name}`: {error}")).with_source(error)
+        };
+        let mut bytes = Vec::new();
+        fs::File::open(path).and_then(|file| file.take(LIMIT + 1).read_to_end(&mut bytes)).map_err(cannot)?;
+        if bytes.len() as u64 > LIMIT {
+            return Err(wrong(format!("configuration `{name}` is over 1 MiB; name the right file")));
+        }
+        let text = String::from_utf8(bytes)
+            .map_err(|error| cannot(io::Error::new(io::ErrorKind::InvalidData, error.utf8_error())))?;
         let mut config = Self::parse(&text)
             .map_err(|error| wrong(format!("in `{}`: {error}", path.display())).with_source(error))?;
         config.path = Some(path.to_path_buf());

@@ -1,6 +1,7 @@
 //! An entry, read from its payload: the schema of spec §2 as a type.
 
 mod context;
+mod departures;
 mod error;
 mod own;
 mod read;
@@ -16,6 +17,7 @@ pub use self::error::EntryError;
 use crate::jws::hex;
 use crate::payload::RUNTIME_NAME;
 use crate::taint::TaintSet;
+use crate::text::Quoted;
 
 /// One signed record of one authorised invocation, as its payload says it. Who says so is the verifier's to find out.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,7 +41,7 @@ pub struct KestEntry {
     pub removed_taints: Vec<Arc<str>>,
     /// The declared taints, sorted.
     pub taints: TaintSet,
-    /// Labels, in canonical order. Values of own entries are strings.
+    /// Labels, in canonical order. Values of own entries are strings; one of a foreign entry that is none is null.
     pub labels: Vec<(Box<str>, Value)>,
     /// The policies that allowed the call.
     pub policy_context: PolicyContext,
@@ -58,7 +60,10 @@ pub struct KestEntry {
     /// Epoch milliseconds. Information only, never used for order.
     pub timestamp_ms: u64,
     /// Where a foreign entry departs from the schema in a way that is tolerated. Always empty for own entries.
+    /// At most eight; the others are counted in [`Self::more_departures`].
     pub departures: Vec<EntryError>,
+    /// Departures beyond those that are kept.
+    pub more_departures: usize,
 }
 
 /// `runtime`.
@@ -173,7 +178,7 @@ impl KestEntry {
 
 impl fmt::Display for KestEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} `{}` by `{}`", self.entry_id, self.operation, self.principal())
+        write!(f, "{} {} by {}", self.entry_id, Quoted(&self.operation), Quoted(self.principal()))
     }
 }
 
@@ -195,9 +200,11 @@ mod tests {
                 scope: "a::b".into(),
                 policy: "kest/allow".into(),
                 tier: "platform".into(),
-                reason: full.then(|| "legacy".into()),
+                reason: Some("legacy".into()),
                 approver: None,
             };
+            let function = if full { vec![] } else { vec!["kest/allow".into()] };
+            let policies = PolicyLists { function, ..PolicyLists::default() };
             let payload = Payload {
                 entry_id: id,
                 timestamp_ms: 1_795_304_503_000,
@@ -205,18 +212,18 @@ mod tests {
                 classification: if full { "completion" } else { "system" },
                 trust_score: 40,
                 parent_ids: &parents,
-                added_taints: if full { &taints } else { &[] },
-                removed_taints: if full { &taints } else { &[] },
+                added_taints: &[],
+                removed_taints: &[],
                 taints: &taints,
                 labels: vec![("trace_id", trace), ("principal", "spiffe://a/b")],
-                policies: &PolicyLists { function: vec!["kest/allow".into()], ..PolicyLists::default() },
-                deviations: if full { std::slice::from_ref(&deviation) } else { &[] },
+                policies: &policies,
+                deviations: if full { &[] } else { std::slice::from_ref(&deviation) },
                 otel: full.then_some((trace, span)),
                 function: "a::b",
-                trust_source: full.then_some("user_input"),
-                trust_override: full.then_some(40),
+                trust_source: (!full).then_some("user_input"),
+                trust_override: (!full).then_some(40),
                 trust_model: "guide",
-                digests: vec![("kest/allow", "sha256:00")],
+                digests: if full { vec![] } else { vec![("kest/allow", "sha256:00")] },
                 completes: full.then_some(Completes { entry_id: id, outcome: "ok" }),
                 content_hash: if full { &hash } else { "" },
                 input_hash: "",
@@ -227,8 +234,11 @@ mod tests {
             assert_eq!((entry.principal(), entry.trust_score), ("spiffe://a/b", 40));
             assert_eq!(entry.content_hash.is_some(), full);
             let metadata = entry.metadata.unwrap();
-            assert_eq!((metadata.trust_override, metadata.completion.is_some()), (full.then_some(40), full));
-            assert_eq!(metadata.source_type.as_deref(), full.then_some("user_input"));
+            assert_eq!(
+                (metadata.trust_override, metadata.completion.is_some()),
+                ((!full).then_some(40), full)
+            );
+            assert_eq!(metadata.source_type.as_deref(), (!full).then_some("user_input"));
         }
     }
 }

@@ -7,6 +7,7 @@ use base64_simd::{STANDARD, URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
 
 use crate::canonical::write_str;
+use crate::text::Quoted;
 
 /// A compact JWS: `b64(header).b64(payload).b64(signature)`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -142,8 +143,8 @@ impl fmt::Display for UnknownAlgorithm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "unknown signature algorithm `{}`; use `EdDSA`, `ES256`, `ES384`, `RS256` or `PS256`",
-            self.0
+            "unknown signature algorithm {}; use `EdDSA`, `ES256`, `ES384`, `RS256` or `PS256`",
+            Quoted(&self.0)
         )
     }
 }

@@ -75,8 +75,9 @@ impl Jwk {
     /// Reads a JWK. Members that RFC 7517 does not name are ignored, as its §4 asks.
     ///
     /// # Errors
-    /// When the key is private or symmetric, of another type or curve, malformed, too short, not a point of its
-    /// curve where that can be told, or meant for something else than signatures.
+    /// When the key is private or symmetric, of another type or curve, malformed, too short, or meant for something
+    /// else than signatures; when an Ed25519 key is no point, not in its canonical form, or weak. Of EC keys only the
+    /// lengths are looked at, of RSA keys the size and the exponent.
     pub fn from_json(jwk: &Value) -> Result<Self, KeyError> {
         let members = jwk.as_object().ok_or(KeyError::NotAnObject { what: "a JWK" })?;
         // RFC 7518 §6.2.2, §6.3.2 and §6.4.1: private and symmetric members.
@@ -316,9 +317,18 @@ fn ed25519_material(members: &Map<String, Value>) -> Result<Material, KeyError> 
     }
     let malformed = |why| KeyError::Malformed { member: "x", why };
     let x: [u8; 32] = bytes(members, "x")?.try_into().map_err(|_| malformed("is not 32 bytes long"))?;
+    if !is_canonical_point(&x) {
+        return Err(malformed("is not the canonical form of its point"));
+    }
     let key = VerifyingKey::from_bytes(&x).map_err(|_| malformed("is not a point of the curve"))?;
     // A key of small order would verify one signature for many messages.
     if key.is_weak() { Err(malformed("is a weak key")) } else { Ok(Material::Ed25519(x)) }
+}
+
+/// RFC 8032 §5.1.3: a coordinate of p = 2^255 − 19 or more is not how a point is written.
+pub(crate) fn is_canonical_point(encoded: &[u8; 32]) -> bool {
+    let [lowest, middle @ .., highest] = encoded;
+    *lowest < 0xed || highest & 0x7f != 0x7f || middle.iter().any(|byte| *byte != 0xff)
 }
 
 fn ec_material(members: &Map<String, Value>) -> Result<Material, KeyError> {

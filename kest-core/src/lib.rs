@@ -27,6 +27,7 @@ pub mod policy;
 pub mod runtime;
 pub mod taint;
 pub mod telemetry;
+pub mod text;
 pub mod trust;
 pub mod verify;
 

@@ -78,18 +78,15 @@ fn a_fan_in_has_unsorted_taints() {
 fn taints_come_back_after_they_were_removed() {
     let passport = verify("taints").unwrap();
     let found = findings(&passport);
-    let (entry, text) = found.iter().find(|(_, text)| text.contains("tolerated")).unwrap();
-    assert_eq!(*entry, Some(3));
-    assert!(text.contains("taint `user_input` comes from no parent, and nobody added it"), "{text}");
+    // Entry 0 added it, and entry 2 removed it: to carry it on is the safe direction, so no mode refuses it.
+    let carried = "carries on what an earlier entry had and its parents have not: taint `user_input`";
+    assert!(found.contains(&(Some(3), carried)), "{found:?}");
+    let removed = "a foreign entry removes taints on its word alone, among them `user_input`";
+    assert!(found.contains(&(Some(2), removed)), "{found:?}");
     assert!(found.contains(&(Some(0), "`added_taints` is not sorted, or names a taint twice")));
     let text = read("taints.passport.json");
     let strict = UnverifiedPassport::deserialize(&text).unwrap().verify(&builder("taints").strict().build());
-    let error = strict.unwrap_err();
-    assert!(
-        matches!(error.failure(), VerifyFailure::UnexplainedTaint { taint } if taint == "user_input"),
-        "{error}"
-    );
-    assert_eq!(error.entry(), Some(3));
+    assert!(findings(&strict.unwrap()).contains(&(Some(3), carried)));
 }
 
 #[test]

@@ -31,7 +31,7 @@ fn a_score_over_the_ceiling_is_lowered_and_stays_low() {
     let verified = passport(&chain).verify(&builder.build()).unwrap();
     assert_eq!(verified.entries()[2].trust_score, 80, "what the entry says");
     assert_eq!(verified.tips()[0].trust_score(), 55, "what it is worth");
-    assert_eq!(verified.report().findings.len(), 3);
+    assert_eq!(verified.report().findings.len(), 6, "each is lowered, and counts for less");
     assert!(verified.report().findings[0].text.contains("over the principal's ceiling of 55"));
 }
 
@@ -174,6 +174,8 @@ fn a_completion_completes_an_ancestor_of_its_own_principal() {
         payload["classification"] = json!("completion");
         payload["metadata"]["completes"] = json!(entry_id(of));
         payload["metadata"]["outcome"] = json!("error");
+        payload["metadata"]["policies"] = json!({});
+        payload["policy_context"]["function_policies"] = json!([]);
         a.sign(&payload)
     };
     let verdict =
@@ -274,7 +276,10 @@ fn limits_are_kept() {
         builder.ingress(NOW_MS + 300, Duration::from_secs(600), Duration::ZERO).build()
     };
     let error = passport(&chain).verify(&ingress(Limits::default())).unwrap_err();
-    assert!(matches!(error.failure(), VerifyFailure::TooManyEntries { found: 257, limit: 256 }), "{error}");
+    assert!(
+        matches!(error.failure(), VerifyFailure::TooManyEntries { found: 257, limit: 256, .. }),
+        "{error}"
+    );
     assert!(passport(&chain[..256]).verify(&ingress(Limits::default())).is_ok());
     assert!(passport(&chain).verify(&Verifier::new(w.anchors())).is_ok());
     let mut limits = Limits::default();

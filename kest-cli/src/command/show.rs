@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
 use clap::Args;
-use kest_core::verify::Finding;
+use kest_core::verify::{Effective, Finding};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -18,9 +18,9 @@ use crate::verdict::{Answer, Question};
 
 /// Draw the lineage of a passport: who did what, after what, with which trust and taints
 ///
-/// Oldest entry first. Each entry: mark, short hash, operation, workload, trust score, taints (+ added, − removed,
-/// the others carried on); under it who it was for, the resource, the policies that allowed it and those that were
-/// lifted. Marks: ● verified, ○ not verified, ✗ broken. Without --anchors nothing is verified, and all of it is only
+/// Oldest entry first. Each entry: mark, short hash, operation, workload, trust score (90→10: counts for 10 only),
+/// taints (+ added, − removed, → kept by the verifier against the entry's word, the others carried on); under it who
+/// it was for, the resource, the policies that allowed it and those that were lifted. Marks: ● verified, ○ not verified, ✗ broken. Without --anchors nothing is verified, and all of it is only
 /// what the passport claims.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -59,6 +59,9 @@ struct Json<'a> {
 #[derive(Serialize)]
 struct JsonEntry<'a> {
     status: &'static str,
+    /// `null` where the passport did not verify.
+    effective_trust_score: Option<u8>,
+    effective_taints: Option<Vec<&'a str>>,
     #[serde(flatten)]
     entry: &'a Shown,
 }
@@ -70,11 +73,20 @@ enum Status {
     Failed,
 }
 
+/// The most entries that are drawn.
+const SHOWN: usize = 100_000;
+
 impl Show {
     /// # Errors
     /// When something cannot be read. A broken passport is an outcome.
     pub(crate) fn run(self, out: &Out) -> Result<Outcome, Unusable> {
         let passport = input::passport(&self.passport)?;
+        if passport.len() > SHOWN {
+            return Err(Unusable(format!(
+                "the passport has {} entries, and no more than {SHOWN} can be shown; `kest verify` checks it",
+                passport.len()
+            )));
+        }
         let mut entries: Vec<Shown> =
             passport.entries().enumerate().map(|(index, jws)| Shown::read(index, jws)).collect();
         let parents = link(&mut entries);
@@ -92,7 +104,16 @@ impl Show {
         let (answer, oneline) = (answer.as_ref(), self.oneline);
         let page = Page { out: *out, entries: &entries, answer, findings, oneline };
         if self.json {
-            let lineage = entries.iter().map(|entry| JsonEntry { status: page.status(entry).name(), entry });
+            let lineage = entries.iter().map(|entry| {
+                let effective = page.effective(entry);
+                JsonEntry {
+                    status: page.status(entry).name(),
+                    effective_trust_score: effective.map(|effective| effective.trust_score),
+                    effective_taints: effective
+                        .map(|effective| effective.taints.iter().map(|taint| &**taint).collect()),
+                    entry,
+                }
+            });
             let passport = self.passport.display().to_string();
             out.json(&Json { passport, verification: answer, lineage: lineage.collect() })?;
         } else {
@@ -157,6 +178,10 @@ impl Page<'_> {
         }
     }
 
+    fn effective(&self, entry: &Shown) -> Option<&Effective> {
+        self.answer?.effective.as_ref()?.get(entry.index)
+    }
+
     fn render(&self, parents: &[Vec<usize>]) -> String {
         let mut page = String::new();
         match graph::draw(parents) {
@@ -176,6 +201,9 @@ impl Page<'_> {
         }
         for finding in self.findings.get(&None).into_iter().flatten() {
             page.push_str(&format!("finding: {}\n", text::message(&finding.text)));
+        }
+        if let Some(more) = self.answer.map(|answer| answer.more_findings).filter(|more| *more > 0) {
+            page.push_str(&format!("finding: and {more} more\n"));
         }
         page.push_str(&self.footer());
         page
@@ -234,6 +262,10 @@ impl Page<'_> {
             entry.principal.as_deref().map_or_else(unknown, |principal| text::id(principal, 48)),
             entry.trust_score.map_or_else(unknown, |score| score.to_string()),
         );
+        let effective = self.effective(entry);
+        if let Some(counts) = effective.filter(|it| Some(u64::from(it.trust_score)) != entry.trust_score) {
+            line.push_str(&self.out.ink(Ink::Bad, &format!("→{}", counts.trust_score)));
+        }
         if let Some(classification) = entry.classification.as_deref().filter(|class| *class != "system") {
             line.push_str(&format!("  {}", text::field(classification, 24)));
         }
@@ -241,7 +273,15 @@ impl Page<'_> {
         let removed = entry.removed_taints.iter().map(|taint| (Ink::Good, "−", taint));
         let new: HashSet<&String> = entry.added_taints.iter().collect();
         let carried = entry.taints.iter().filter(|taint| !new.contains(taint));
-        let all: Vec<_> = added.chain(removed).chain(carried.map(|taint| (Ink::Quiet, "", taint))).collect();
+        let declared: HashSet<&str> = entry.taints.iter().map(String::as_str).collect();
+        let kept = effective.into_iter().flat_map(|effective| effective.taints.iter());
+        let kept = kept.map(|taint| &**taint).filter(|taint| !declared.contains(taint));
+        let all: Vec<(Ink, &str, &str)> = added
+            .chain(removed)
+            .chain(carried.map(|taint| (Ink::Quiet, "", taint)))
+            .map(|(ink, sign, taint)| (ink, sign, taint.as_str()))
+            .chain(kept.map(|taint| (Ink::Bad, "→", taint)))
+            .collect();
         for (index, (ink, sign, taint)) in all.iter().take(LISTED).enumerate() {
             line.push_str(if index == 0 { "  " } else { " " });
             line.push_str(&self.out.ink(*ink, &format!("{sign}{}", text::field(taint, 32))));

@@ -1,9 +1,10 @@
 //! `kest verify`.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use clap::Args;
-use kest_core::verify::{Axis, Verdict};
+use kest_core::verify::{Axis, Finding, Verdict};
 use serde::Serialize;
 
 use crate::Outcome;
@@ -28,7 +29,7 @@ pub(crate) struct Verify {
     /// Hash of the entry that the passport must end with: SHA-256 of its JWS, in hex
     #[arg(long, value_name = "HASH")]
     tip: Option<String>,
-    /// Refuse forks and joins: each entry's first parent must be the entry before it
+    /// Refuse forks and second roots: each entry's first parent must be the entry before it
     #[arg(long)]
     linear: bool,
     /// Refuse what would be a finding: trust or taints of other implementations that do not add up, scores over a
@@ -99,9 +100,11 @@ fn human(out: Out, answer: &Answer) -> String {
         };
         text.push_str(&format!("{name:<13} {}  {}\n", out.ink(ink, &verdict), text::message(&axis.reason)));
     }
-    for finding in &answer.findings {
-        let at = finding.entry.map_or(String::new(), |entry| format!("entry {entry}: "));
-        text.push_str(&format!("{:<13} {at}{}\n", "finding", text::message(&finding.text)));
+    for (what, entries) in grouped(&answer.findings) {
+        text.push_str(&format!("{:<13} {}{}\n", "finding", place(&entries), text::message(what)));
+    }
+    if answer.more_findings > 0 {
+        text.push_str(&format!("{:<13} and {} more\n", "finding", answer.more_findings));
     }
     let tips = answer.tips.iter().flatten();
     for tip in tips.clone().take(LISTED) {
@@ -119,8 +122,34 @@ fn human(out: Out, answer: &Answer) -> String {
     text
 }
 
-/// More tips than this are counted.
+/// More tips than this are counted, and more entries of one finding.
 const LISTED: usize = 4;
+
+/// Findings by text, in the order of the first of each, with the entries they are about.
+fn grouped(findings: &[Finding]) -> Vec<(&str, Vec<usize>)> {
+    let mut places: HashMap<&str, usize> = HashMap::new();
+    let mut groups: Vec<(&str, Vec<usize>)> = Vec::new();
+    for finding in findings {
+        let place = *places.entry(&finding.text).or_insert_with(|| {
+            groups.push((&finding.text, Vec::new()));
+            groups.len() - 1
+        });
+        if let Some((_, entries)) = groups.get_mut(place) {
+            entries.extend(finding.entry);
+        }
+    }
+    groups
+}
+
+fn place(entries: &[usize]) -> String {
+    let named = entries.iter().take(LISTED).map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    match entries {
+        [] => String::new(),
+        [one] => format!("entry {one}: "),
+        many if many.len() > LISTED => format!("entries {named} and {} more: ", many.len() - LISTED),
+        _ => format!("entries {named}: "),
+    }
+}
 
 fn explained(out: Out, failure: &Failure) -> String {
     let mut place = match failure.entry {

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{Kind, MAX_DEPTH};
+use crate::text::Quoted;
 
 /// What JCS cannot carry, or text that is not canonical.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,7 +79,7 @@ impl fmt::Display for CanonicalError {
                 f.write_str("a map key is not a string; canonical JSON names members by strings")
             }
             Self::DuplicateMember { name } => {
-                write!(f, "member `{name}` stands twice in one object; keep one")
+                write!(f, "member {} stands twice in one object; keep one", Quoted(name))
             }
             Self::TooDeep => write!(f, "nesting deeper than {MAX_DEPTH} levels; flatten the value"),
             Self::NotCanonical { offset, what } => {

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::canonical::{CanonicalError, Kind};
+use crate::text::{Quoted, Safe};
 
 /// Why a payload is no entry, one variant per rule of spec §2.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,24 +102,24 @@ impl From<CanonicalError> for EntryError {
 impl fmt::Display for EntryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Canonical(error) => error.fmt(f),
+            Self::Canonical(error) => Safe(error).fmt(f),
             Self::Type { member: "", expected, found } => write!(f, "the payload is {found}, not {expected}"),
             Self::Type { member, expected, found } => {
                 write!(f, "`{member}` holds {found} where {expected} belongs")
             }
             Self::Missing { member } => write!(f, "`{member}` is missing"),
-            Self::Unknown { member } => write!(f, "`{member}` is no member of an entry"),
+            Self::Unknown { member } => write!(f, "{} is no member of an entry", Quoted(member)),
             Self::SchemaVersion { found } => {
-                write!(f, "schema version `{found}` is not `{}`", crate::payload::SCHEMA_VERSION)
+                write!(f, "schema version {} is not `{}`", Quoted(found), crate::payload::SCHEMA_VERSION)
             }
-            Self::EntryId { found } => write!(f, "entry id `{found}` is no UUID v7 (RFC 9562 §5.7)"),
+            Self::EntryId { found } => write!(f, "entry id {} is no UUID v7 (RFC 9562 §5.7)", Quoted(found)),
             Self::Operation => f.write_str("`operation` is empty"),
             Self::TrustScore { found } => write!(f, "trust score `{found}` is outside 0 to 100"),
             Self::ParentIds { problem } => {
                 write!(f, "`parent_ids` {problem}; a root has `[\"0\"]`, others the hashes of their parents")
             }
             Self::Taints { member, problem } => write!(f, "`{member}` {problem}"),
-            Self::Label { label, problem } => write!(f, "label `{label}` {problem}"),
+            Self::Label { label, problem } => write!(f, "label {} {problem}", Quoted(label)),
             Self::Hash { member } => write!(f, "`{member}` is neither empty nor a SHA-256 in lowercase hex"),
             Self::Malformed { member, problem } => write!(f, "`{member}` {problem}"),
         }

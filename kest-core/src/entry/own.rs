@@ -1,7 +1,7 @@
 //! What only own entries must get right: deviations, the span context and `metadata`.
 
 use super::read::{Result, is_hex, nullable, uuid_v7};
-use super::{Completion, DeviationRecord, EntryError, Metadata};
+use super::{Completion, DeviationRecord, EntryError, Metadata, PolicyContext};
 use crate::canonical::{CanonicalReader, Kind};
 
 pub(super) fn deviations(text: &str) -> Result<Vec<DeviationRecord>> {
@@ -86,6 +86,29 @@ pub(super) fn metadata(text: &str, classification: &str) -> Result<Metadata> {
         policies: policies.ok_or(EntryError::Missing { member: "metadata.policies" })?,
         completion,
     })
+}
+
+/// What Kest signs beside a call decides nothing: it only carries on what its parents have.
+pub(super) fn plain_side_entry(
+    metadata: &Metadata,
+    taints: bool,
+    context: Option<&PolicyContext>,
+) -> Result<()> {
+    let malformed = |member, problem| Err(EntryError::Malformed { member, problem });
+    if metadata.trust_override.is_some() || metadata.source_type.is_some() || !metadata.policies.is_empty() {
+        return malformed("metadata", "of a completion or snapshot has trust or policies of its own");
+    }
+    if metadata.completion.as_ref().is_some_and(|it| !matches!(&*it.outcome, "ok" | "error")) {
+        return malformed("metadata", "names an outcome other than `ok` and `error`");
+    }
+    if taints {
+        return malformed("taints", "of a completion or snapshot are not only those of its parents");
+    }
+    let plain = PolicyContext::default();
+    if context.is_some_and(|context| *context != plain) {
+        return malformed("policy_context", "of a completion or snapshot is not empty");
+    }
+    Ok(())
 }
 
 fn digests(json: &mut CanonicalReader<'_>) -> Result<Vec<(Box<str>, Box<str>)>> {

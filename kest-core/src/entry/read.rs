@@ -6,7 +6,8 @@ use serde_json::Value;
 use smallvec::{SmallVec, smallvec};
 use uuid::{Uuid, Variant};
 
-use super::own::{metadata, span_context};
+use super::departures::Departures;
+use super::own::{metadata, plain_side_entry, span_context};
 use super::{EntryError, KestEntry, PolicyContext, Runtime};
 use crate::canonical::{CanonicalReader, Kind, parse_canonical};
 use crate::jws::unhex;
@@ -30,7 +31,8 @@ fn read(payload: &[u8]) -> Result<KestEntry> {
         })
     })?;
     let mut draft = Draft::default();
-    let mut reader = Reader { text, json: CanonicalReader::from_text(text), departures: Vec::new() };
+    let mut reader =
+        Reader { text, json: CanonicalReader::from_text(text), departures: Departures::default() };
     reader.json.begin_object()?;
     while let Some(name) = reader.json.next_key()? {
         reader.member(&name, &mut draft)?;
@@ -63,7 +65,7 @@ struct Draft<'a> {
 }
 
 impl Draft<'_> {
-    fn finish(self, mut departures: Vec<EntryError>) -> Result<KestEntry> {
+    fn finish(self, mut departures: Departures) -> Result<KestEntry> {
         fn must<T>(member: Option<T>, name: &'static str) -> Result<T> {
             member.ok_or(EntryError::Missing { member: name })
         }
@@ -87,16 +89,22 @@ impl Draft<'_> {
         let mut recorded = None;
         if own {
             // Spec §3: what is a finding in a foreign entry is an error in an own one.
-            if let Some(first) = departures.into_iter().next() {
+            if let Some(first) = departures.list.into_iter().next() {
                 return Err(first);
             }
-            departures = Vec::new();
+            departures = Departures::default();
             if environment != "{}" {
                 return Err(EntryError::Malformed { member: "environment", problem: "is not empty" });
             }
             span_context(otel_context).map_err(|error| error.of("otel_context"))?;
             let text = must(self.metadata, "metadata")?;
-            recorded = Some(metadata(text, &classification).map_err(|error| error.of("metadata"))?);
+            let metadata = metadata(text, &classification).map_err(|error| error.of("metadata"))?;
+            if matches!(&*classification, "completion" | "snapshot") {
+                let taints = [&self.added_taints, &self.removed_taints];
+                let taints = taints.iter().any(|list| list.as_ref().is_some_and(|list| !list.is_empty()));
+                plain_side_entry(&metadata, taints, self.policy_context.as_ref())?;
+            }
+            recorded = Some(metadata);
         }
         Ok(KestEntry {
             runtime,
@@ -120,7 +128,8 @@ impl Draft<'_> {
             content_hash: self.content_hash.flatten(),
             input_hash: self.input_hash.flatten(),
             timestamp_ms: must(self.timestamp_ms, "timestamp_ms")?,
-            departures,
+            departures: departures.list,
+            more_departures: departures.more,
         })
     }
 }
@@ -128,7 +137,7 @@ impl Draft<'_> {
 pub(super) struct Reader<'a> {
     text: &'a str,
     pub(super) json: CanonicalReader<'a>,
-    pub(super) departures: Vec<EntryError>,
+    pub(super) departures: Departures,
 }
 
 impl<'a> Reader<'a> {
@@ -278,12 +287,19 @@ impl<'a> Reader<'a> {
 
     fn labels(&mut self) -> Result<Vec<(Box<str>, Value)>> {
         let mut labels: Vec<(Box<str>, Value)> = Vec::with_capacity(4);
-        let mut departures = Vec::new();
+        let mut departures = Departures::default();
         let depart = |label: &str, problem| EntryError::Label { label: label.to_owned(), problem };
         let (mut principal, mut trace_id) = (false, false);
         self.json.begin_object()?;
         while let Some(name) = self.json.next_key()? {
-            let value = self.json.value()?;
+            // A foreign value that is no string is not kept: as a tree it would take many times its text.
+            let value = match self.json.peek()? {
+                Kind::String => Value::String(self.json.string()?.into_owned()),
+                Kind::Null | Kind::Bool | Kind::Number | Kind::Array | Kind::Object => {
+                    self.json.skip_value()?;
+                    Value::Null
+                }
+            };
             match (&*name, value.as_str()) {
                 ("principal", Some(id)) if !id.is_empty() => principal = true,
                 ("principal", _) => return Err(depart("principal", "is not a workload id")),
@@ -308,7 +324,7 @@ impl<'a> Reader<'a> {
         if !trace_id {
             departures.push(depart("trace_id", "is missing"));
         }
-        self.departures.append(&mut departures);
+        self.departures.append(departures);
         Ok(labels)
     }
 

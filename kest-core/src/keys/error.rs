@@ -4,6 +4,7 @@ use std::error::Error as StdError;
 use std::fmt;
 
 use crate::jws::Algorithm;
+use crate::text::{Quoted, Safe};
 
 /// Why a key, or a set of them, cannot be used.
 #[derive(Debug)]
@@ -62,6 +63,11 @@ pub enum KeyError {
         /// The principal.
         principal: String,
     },
+    /// A member stands twice in one object, below the principals.
+    Repeated {
+        /// The member.
+        member: String,
+    },
     /// A principal's keys are unusable.
     Principal {
         /// The principal.
@@ -77,7 +83,7 @@ impl fmt::Display for KeyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotAnObject { what } => write!(f, "{what} must be a JSON object"),
-            Self::Json(source) => write!(f, "cannot read keys: {source}"),
+            Self::Json(source) => write!(f, "cannot read keys: {}", Safe(source)),
             Self::Missing { member } => write!(f, "a key needs the member `{member}`"),
             Self::Malformed { member, why } => write!(f, "key member `{member}` {why}"),
             Self::Private { member } => {
@@ -85,20 +91,26 @@ impl fmt::Display for KeyError {
             }
             Self::Unsupported { what, found } => write!(
                 f,
-                "unsupported key {what} `{found}`; use Ed25519, P-256, P-384 or RSA of 2048 bits and more"
+                "unsupported key {what} {}; use Ed25519, P-256, P-384 or RSA of 2048 bits and more",
+                Quoted(found)
             ),
             Self::Mismatch { alg, kty } => {
                 write!(f, "key algorithm `{alg}` does not fit a key of type {kty}")
             }
-            Self::Purpose { found } => write!(f, "the key is for `{found}`, not for verifying signatures"),
+            Self::Purpose { found } => {
+                write!(f, "the key is for {}, not for verifying signatures", Quoted(found))
+            }
             Self::NoKeys { principal } => {
-                write!(f, "principal `{principal}` is anchored without any key; add one or remove it")
+                write!(f, "principal {} is anchored without any key; add one or remove it", Quoted(principal))
             }
             Self::Shadowed { principal } => {
-                write!(f, "principal `{principal}` is anchored twice; give all its keys in one place")
+                write!(f, "principal {} is anchored twice; give all its keys in one place", Quoted(principal))
             }
-            Self::Principal { principal, source } => write!(f, "keys of `{principal}`: {source}"),
-            Self::Source(source) => write!(f, "the key source failed: {source}"),
+            Self::Repeated { member } => {
+                write!(f, "member {} stands twice in one object; keep one", Quoted(member))
+            }
+            Self::Principal { principal, source } => write!(f, "keys of {}: {source}", Quoted(principal)),
+            Self::Source(source) => write!(f, "the key source failed: {}", Safe(source)),
         }
     }
 }
@@ -116,6 +128,7 @@ impl StdError for KeyError {
             | Self::Mismatch { .. }
             | Self::Purpose { .. }
             | Self::NoKeys { .. }
+            | Self::Repeated { .. }
             | Self::Shadowed { .. } => None,
         }
     }

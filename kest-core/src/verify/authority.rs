@@ -4,6 +4,8 @@ mod config;
 
 use std::fmt;
 
+use crate::text::Quoted;
+
 /// Who may start `system` and `internal` roots, override trust and remove taints, and up to which score.
 ///
 /// The default says nothing: every anchored principal is own and may do all. As soon as there is one rule,
@@ -18,7 +20,8 @@ pub struct Authority {
 pub struct Grant {
     /// The highest score that is believed.
     pub ceiling: u8,
-    /// Whether it may start a root with source `system` or `internal`.
+    /// Whether it may start a root with source `system` or `internal`, as own entries record it. Foreign roots record
+    /// none: the ceiling alone bounds them.
     pub may_start_system: bool,
     /// Whether it may override trust.
     pub may_override: bool,
@@ -101,11 +104,13 @@ impl Pattern {
         match text.strip_suffix('*') {
             Some(prefix) if prefix.contains('*') => refuse(),
             // `spiffe://example.org*` would also match `spiffe://example.organised.crime/…`.
-            Some(prefix) if !prefix.ends_with(['/', ':']) || prefix == "spiffe://" => refuse(),
+            Some(prefix) if !prefix.ends_with(['/', ':']) || is_scheme(prefix) => refuse(),
             Some(prefix) => Ok(Self::Prefix(prefix.to_owned())),
             None if text.is_empty() || text.contains('*') => refuse(),
             None => match text.strip_prefix("spiffe://") {
                 Some("") => refuse(),
+                // No SPIFFE ID ends like this: the rule would match nobody, and not the domain that it seems to name.
+                Some(path) if path.ends_with('/') => refuse(),
                 Some(domain) if !domain.contains('/') => Ok(Self::TrustDomain(text.to_owned())),
                 Some(_) | None => Ok(Self::Exact(text.to_owned())),
             },
@@ -123,6 +128,12 @@ impl Pattern {
             }
         }
     }
+}
+
+/// Whether the prefix is no more than a scheme: every id of its kind would match.
+fn is_scheme(prefix: &str) -> bool {
+    let scheme = prefix.trim_end_matches(['/', ':']);
+    prefix.ends_with("://") || matches!(scheme, "" | "spiffe" | "http" | "https" | "urn" | "arn")
 }
 
 /// Why authority rules cannot be used.
@@ -153,12 +164,15 @@ impl fmt::Display for AuthorityError {
         match self {
             Self::Pattern { pattern } => write!(
                 f,
-                "`{pattern}` is no principal pattern; use a workload id, a trust domain such as \
-                 `spiffe://example.org`, or a prefix that ends with `/*` or `:*`"
+                "{} is no principal pattern; use a workload id, a trust domain such as `spiffe://example.org`, or a \
+                 prefix of more than a scheme that ends with `/*` or `:*`",
+                Quoted(pattern)
             ),
-            Self::Repeated { pattern } => write!(f, "authority of `{pattern}` is given twice; keep one"),
+            Self::Repeated { pattern } => {
+                write!(f, "authority of {} is given twice; keep one", Quoted(pattern))
+            }
             Self::Ceiling { pattern, found } => {
-                write!(f, "ceiling `{found}` of `{pattern}` is outside 0 to 100")
+                write!(f, "ceiling `{found}` of {} is outside 0 to 100", Quoted(pattern))
             }
         }
     }

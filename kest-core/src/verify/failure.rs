@@ -8,6 +8,7 @@ use crate::canonical::CanonicalError;
 use crate::entry::EntryError;
 use crate::jws::Algorithm;
 use crate::keys::KeyError;
+use crate::text::{Quoted, Safe};
 
 /// What was found, one variant per check.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub enum VerifyFailure {
         found: usize,
         /// How many there may be.
         limit: usize,
+        /// The member of [`Limits`](super::Limits) that says so.
+        setting: &'static str,
     },
     /// An entry over the limit.
     TooLarge {
@@ -160,6 +163,21 @@ pub enum VerifyFailure {
         /// The `entry_id` it names.
         entry_id: String,
     },
+    /// A second `completion` of the same entry.
+    RepeatedCompletion {
+        /// The `entry_id` it names.
+        entry_id: String,
+    },
+    /// Finding the entries that completions complete takes too many steps.
+    TooManySteps {
+        /// How many steps a passport of this size may take.
+        limit: u64,
+    },
+    /// More taints in effect than the limit: an entry dropped or removed many without authority.
+    EffectiveTaints {
+        /// The limit.
+        limit: usize,
+    },
     /// A principal overrode trust, and may not.
     OverrideAuthority,
     /// A principal started a root of that source, and may not.
@@ -203,29 +221,30 @@ pub enum VerifyFailure {
 impl fmt::Display for VerifyFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TooManyEntries { found, limit } => {
+            Self::TooManyEntries { found, limit, setting } => {
                 write!(
                     f,
-                    "{found} entries, over the limit of {limit}; raise `Limits::entries` if that is wanted"
+                    "{found} entries, over the limit of {limit}; raise `Limits::{setting}` if that is wanted"
                 )
             }
             Self::TooLarge { part, limit } => write!(f, "the {part} is over the limit of {limit} bytes"),
             Self::Segments { found } => write!(f, "a compact JWS has three segments, this has {found}"),
             Self::Base64 { segment } => write!(f, "the {segment} is not canonical unpadded base64url"),
-            Self::HeaderJson(source) => write!(f, "the header cannot be read: {source}"),
-            Self::HeaderMember { member } => write!(f, "header member `{member}` is not allowed"),
+            Self::HeaderJson(source) => write!(f, "the header cannot be read: {}", Safe(source)),
+            Self::HeaderMember { member } => write!(f, "header member {} is not allowed", Quoted(member)),
             Self::HeaderMalformed { member, problem } => write!(f, "header member `{member}` {problem}"),
             Self::Algorithm { name } => {
                 write!(
                     f,
-                    "signature algorithm `{name}` is not accepted; entries are signed with a public-key algorithm"
+                    "signature algorithm {} is not accepted; entries are signed with a public-key algorithm",
+                    Quoted(name)
                 )
             }
             Self::MockNotAccepted => f.write_str(
-                "the entry is signed with the mock key, which everybody knows; \
-                 sign it with a real identity, or verify with `.dangerous().accept_mock()`",
+                "the entry is signed with the mock key, which everybody knows, so it proves nothing; have it signed \
+                 with a real identity (in tests, a verifier built with `.dangerous().accept_mock()` takes it)",
             ),
-            Self::Payload(source) => write!(f, "the payload is not canonical: {source}"),
+            Self::Payload(source) => write!(f, "the payload is not canonical: {}", Safe(source)),
             Self::Schema(source) => write!(f, "the payload is no entry: {source}"),
             Self::Denial => f.write_str("the receipt of a denied call is no entry of a lineage"),
             Self::TooManyParents { found, limit } => write!(f, "{found} parents, over the limit of {limit}"),
@@ -238,12 +257,12 @@ impl fmt::Display for VerifyFailure {
                 write!(f, "the entry id of number {first}, by the same principal")
             }
             Self::UnknownPrincipal { principal } => {
-                write!(f, "principal `{principal}` has no trust anchor; add its keys to the anchors")
+                write!(f, "principal {} has no trust anchor; add its keys to the anchors", Quoted(principal))
             }
             Self::Keys { principal, source } => {
-                write!(f, "the keys of `{principal}` cannot be had: {source}")
+                write!(f, "the keys of {} cannot be had: {source}", Quoted(principal))
             }
-            Self::UnknownKey { kid } => write!(f, "key `{kid}` is none of the principal's anchored keys"),
+            Self::UnknownKey { kid } => write!(f, "key {} is none of the principal's anchored keys", Quoted(kid)),
             Self::AlgorithmMismatch { alg } => {
                 write!(f, "algorithm `{alg}` does not fit the principal's key")
             }
@@ -267,22 +286,35 @@ impl fmt::Display for VerifyFailure {
             Self::UnknownModel { model } => {
                 write!(
                     f,
-                    "trust model `{model}` is not known; use `guide`, `spec_v0_3` or `<model>/<evaluator>`"
+                    "trust model {} is not known; use `guide`, `spec_v0_3` or `<model>/<evaluator>`",
+                    Quoted(model)
                 )
             }
-            Self::DroppedTaint { taint } => write!(f, "taint `{taint}` is gone, and nobody removed it"),
+            Self::DroppedTaint { taint } => write!(f, "taint {} is gone, and nobody removed it", Quoted(taint)),
             Self::UnexplainedTaint { taint } => {
-                write!(f, "taint `{taint}` comes from no parent, and nobody added it")
+                write!(f, "taint {} comes from no parent, and nobody added it", Quoted(taint))
             }
             Self::Completes { entry_id } => {
                 write!(f, "completes `{entry_id}`, which is no ancestor of the same principal")
             }
+            Self::RepeatedCompletion { entry_id } => {
+                write!(f, "completes `{entry_id}`, which an earlier entry completed already")
+            }
+            Self::TooManySteps { limit } => write!(
+                f,
+                "completions of entries far away in a wide lineage: over {limit} steps to check; split the passport"
+            ),
+            Self::EffectiveTaints { limit } => write!(
+                f,
+                "more than {limit} taints are in effect, counting those dropped or removed without authority; \
+                 raise `Limits::taints` if that is wanted"
+            ),
             Self::OverrideAuthority => f.write_str("the principal may not override trust"),
             Self::RootAuthority { source_type } => {
-                write!(f, "the principal may not start a lineage with source `{source_type}`")
+                write!(f, "the principal may not start a lineage with source {}", Quoted(source_type))
             }
             Self::RemovalAuthority { taint } => {
-                write!(f, "the principal may not remove taints, and removed `{taint}`")
+                write!(f, "the principal may not remove taints, and removed {}", Quoted(taint))
             }
             Self::Ceiling { score, ceiling } => {
                 write!(f, "trust score {score}, over the principal's ceiling of {ceiling}")
@@ -291,7 +323,12 @@ impl fmt::Display for VerifyFailure {
                 [] => write!(f, "no tip, where `{expected}` is expected"),
                 [one] => write!(f, "the tip is `{one}`, where `{expected}` is expected"),
                 many => {
-                    write!(f, "{} tips, where only `{expected}` is expected: {}", many.len(), many.join(", "))
+                    let named = many.get(..4).unwrap_or(many);
+                    write!(f, "{} tips, where only `{expected}` is expected: {}", many.len(), named.join(", "))?;
+                    match many.len() - named.len() {
+                        0 => Ok(()),
+                        more => write!(f, " and {more} more"),
+                    }
                 }
             },
             Self::NotLinear => f.write_str("the first parent is not the previous entry"),

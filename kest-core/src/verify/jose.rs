@@ -119,7 +119,13 @@ impl<'a> Parser<'a> {
         self.payload.clear();
         URL_SAFE_NO_PAD
             .decode_append(segment, &mut self.payload)
-            .map_err(|_| VerifyFailure::Base64 { segment: "payload" })
+            .map_err(|_| VerifyFailure::Base64 { segment: "payload" })?;
+        // Without padding the length of the text says it only to within two bytes.
+        if self.payload.len() > limit {
+            Err(VerifyFailure::TooLarge { part: "payload", limit })
+        } else {
+            Ok(())
+        }
     }
 
     fn check_limits(&self, entry: &KestEntry) -> Result<(), VerifyFailure> {

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use serde::Deserializer as _;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
 use crate::canonical::{CanonicalError, parse_strict};
@@ -50,7 +52,10 @@ impl Anchors {
     /// When the text is something else, a principal stands in it twice or has no keys, or a key is unusable.
     pub fn from_json(text: &[u8]) -> Result<Self, KeyError> {
         let value = parse_strict(text).map_err(|error| match error {
-            CanonicalError::DuplicateMember { name } => KeyError::Shadowed { principal: name },
+            CanonicalError::DuplicateMember { name } if is_top_level_twice(text, &name) => {
+                KeyError::Shadowed { principal: name }
+            }
+            CanonicalError::DuplicateMember { name } => KeyError::Repeated { member: name },
             other => KeyError::Json(Box::new(other)),
         })?;
         let Value::Object(principals) = value else {
@@ -104,11 +109,16 @@ impl Anchors {
         }
     }
 
-    /// Takes over the anchors of another map.
+    /// Takes over the anchors of another map, all or none.
     ///
     /// # Errors
     /// When a principal is in both with different keys.
     pub fn merge(&mut self, other: Self) -> Result<(), KeyError> {
+        let differ =
+            |(principal, keys): &(&String, &Jwks)| self.0.get(*principal).is_some_and(|k| k != *keys);
+        if let Some((principal, _)) = other.0.iter().find(differ) {
+            return Err(KeyError::Shadowed { principal: principal.clone() });
+        }
         other.0.into_iter().try_for_each(|(principal, keys)| self.insert(&principal, keys))
     }
 
@@ -122,6 +132,27 @@ impl KeySource for Anchors {
     fn keys(&self, principal: &str) -> Result<Option<Jwks>, KeyError> {
         Ok(self.0.get(principal).cloned())
     }
+}
+
+/// Whether the member stands twice in the outermost object.
+fn is_top_level_twice(text: &[u8], name: &str) -> bool {
+    struct Count<'a>(&'a str);
+    impl<'de> Visitor<'de> for Count<'_> {
+        type Value = usize;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<usize, A::Error> {
+            let mut count = 0;
+            while let Some((name, IgnoredAny)) = map.next_entry::<String, IgnoredAny>()? {
+                count += usize::from(name == self.0);
+            }
+            Ok(count)
+        }
+    }
+    serde_json::Deserializer::from_slice(text).deserialize_map(Count(name)).is_ok_and(|count| count > 1)
 }
 
 /// A closure as a key source.

@@ -25,17 +25,22 @@ pub use self::failure::VerifyFailure;
 pub use self::keysource::{Anchors, FnKeySource, KeySource, ProviderKeys};
 pub use self::report::{Axis, Finding, Report, Verdict};
 pub use self::unverified::UnverifiedPassport;
-pub use self::verified::VerifiedPassport;
+pub use self::verified::{Effective, VerifiedPassport};
 pub use self::verifier::{DangerousVerifierBuilder, InvalidTip, Limits, Verifier, VerifierBuilder};
 pub use self::x509::CertificateError;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use self::jose::{Parsed, Parser};
 use self::signature::{Principals, Trusted};
 use crate::entry::KestEntry;
+use crate::passport::Passport;
 
 /// Reading an entry is cheap, so threads pay only for many.
 const PARSED_IN_PARALLEL: usize = 128;
 const CHECKED_IN_PARALLEL: usize = 16;
+/// Room that is made for entries before they are read.
+const RESERVED: usize = 4_096;
 
 /// A failure: the entry, the step, the cause.
 type Failed = (Option<usize>, Step, VerifyFailure);
@@ -43,7 +48,7 @@ type Failed = (Option<usize>, Step, VerifyFailure);
 fn run(passport: Vec<Box<str>>, verifier: &Verifier) -> Result<VerifiedPassport, VerifyError> {
     let mut report = Report::new(passport.len());
     match steps(passport, verifier, &mut report) {
-        Ok((passport, entries)) => Ok(VerifiedPassport::new(passport, entries, report)),
+        Ok(done) => Ok(VerifiedPassport::new(done, report)),
         Err((entry, step, failure)) => {
             let at = entry.map_or(String::new(), |entry| format!("entry {entry}: "));
             let axis = Axis::fail(format!("{at}{failure}"));
@@ -61,15 +66,28 @@ fn run(passport: Vec<Box<str>>, verifier: &Verifier) -> Result<VerifiedPassport,
     }
 }
 
-type Done = (crate::passport::Passport, Vec<KestEntry>);
+/// What a verified passport is made of.
+struct Done {
+    passport: Passport,
+    entries: Vec<KestEntry>,
+    effective: Vec<Effective>,
+}
 
 fn steps(passport: Vec<Box<str>>, verifier: &Verifier, report: &mut Report) -> Result<Done, Failed> {
     let at = |(index, step, failure)| (Some(index), step, failure);
     let parsed = read(&passport, verifier)?;
     for (index, parsed) in parsed.iter().enumerate() {
         for departure in &parsed.entry.departures {
-            report.find(Some(index), departure.to_string());
+            report.depart(index, departure);
         }
+        if parsed.entry.more_departures > 0 {
+            report.depart(index, format_args!("and {} more of the kind", parsed.entry.more_departures));
+        }
+    }
+    let chained = parsed.iter().enumerate().filter(|(_, parsed)| parsed.header.leaf.is_some());
+    if let Some((first, _)) = chained.clone().next() {
+        let text = "the certificate chain in `x5c` was not validated: only the key of its leaf was compared";
+        report.find(Some(first), format!("{text} (entries: {})", chained.count()));
     }
     let principals = Principals::collect(&parsed);
     let links = links::check(&parsed, &principals).map_err(at)?;
@@ -93,7 +111,11 @@ fn steps(passport: Vec<Box<str>>, verifier: &Verifier, report: &mut Report) -> R
         });
     }
     check_signatures(&passport, &parsed, &principals, &trusted, verifier)?;
-    if !passport.is_empty() {
+    let mocked = principals.of.iter().filter(|p| matches!(trusted.get(**p), Some(Trusted::Mock))).count();
+    if mocked > 0 {
+        let text = format!("mock signatures prove nothing: {mocked} of {} entries have one", parsed.len());
+        report.signatures = Axis::not_checked(text);
+    } else if !passport.is_empty() {
         report.signatures = Axis::pass("every entry is signed by a key of its principal");
     }
     drop(principals);
@@ -101,40 +123,78 @@ fn steps(passport: Vec<Box<str>>, verifier: &Verifier, report: &mut Report) -> R
     tips::completeness(&parsed, &links, verifier, report)?;
     tips::time(&parsed, &links, verifier, report)?;
     let tips = links.tips.iter().filter_map(|tip| nodes.get(*tip)).cloned();
-    let passport = crate::passport::Passport::from_tips(tips);
-    Ok((passport, parsed.into_iter().map(|parsed| parsed.entry).collect()))
+    let passport = Passport::from_tips(tips);
+    let effective = nodes.iter().map(|node| Effective::of(node)).collect();
+    Ok(Done { passport, entries: parsed.into_iter().map(|parsed| parsed.entry).collect(), effective })
+}
+
+/// What a thread made of its run of entries.
+struct Run {
+    parsed: Vec<Parsed>,
+    /// The first failure of the step `parse`, and the first of the step `schema`.
+    unreadable: Option<(usize, VerifyFailure)>,
+    no_entry: Option<(usize, VerifyFailure)>,
 }
 
 fn read(passport: &[Box<str>], verifier: &Verifier) -> Result<Vec<Parsed>, Failed> {
     let options = &verifier.options;
-    let limit = match options.ingress {
-        Some(_) => options.limits.ingress_entries.min(options.limits.entries),
-        None => options.limits.entries,
+    let Limits { entries, ingress_entries, .. } = options.limits;
+    let (limit, setting) = match options.ingress {
+        Some(_) if ingress_entries < entries => (ingress_entries, "ingress_entries"),
+        Some(_) | None => (entries, "entries"),
     };
     if passport.len() > limit {
-        let failure = VerifyFailure::TooManyEntries { found: passport.len(), limit };
+        let failure = VerifyFailure::TooManyEntries { found: passport.len(), limit, setting };
         return Err((None, Step::Parse, failure));
     }
-    let results = parallel::map(
-        passport,
-        verifier.threads(passport.len(), PARSED_IN_PARALLEL),
-        || Parser::new(&options.limits, options.accept_mock),
-        |parser, index, jws| parser.parse(jws).map_err(|(step, failure)| (index, step, failure)),
-    );
-    let mut all = Vec::with_capacity(results.len());
-    let mut first: Option<(usize, Step, VerifyFailure)> = None;
-    for result in results {
-        match result {
-            Ok(parsed) => all.push(parsed),
-            // Every entry is parsed before any schema is looked at.
-            Err(failed) if first.as_ref().is_none_or(|(_, step, _)| failed.1 < *step) => first = Some(failed),
-            Err(_) => {}
+    let threads = verifier.threads(passport.len(), PARSED_IN_PARALLEL);
+    // Index of an entry that cannot be read, so that nobody reads on behind it.
+    let stop = AtomicUsize::new(usize::MAX);
+    let mut runs = parallel::runs(passport, threads, |start, part| read_run(start, part, verifier, &stop));
+    // Every entry is parsed before any schema is looked at.
+    if let Some((index, failure)) = runs.iter_mut().find_map(|run| run.unreadable.take()) {
+        return Err((Some(index), Step::Parse, failure));
+    }
+    if let Some((index, failure)) = runs.iter_mut().find_map(|run| run.no_entry.take()) {
+        return Err((Some(index), Step::Schema, failure));
+    }
+    let mut runs = runs.into_iter();
+    let mut all = runs.next().map(|run| run.parsed).unwrap_or_default();
+    all.reserve(passport.len().saturating_sub(all.len()));
+    all.extend(runs.flat_map(|run| run.parsed));
+    Ok(all)
+}
+
+/// INVARIANT: keeps nothing of an entry that cannot be read but the first failure; text of two bytes must not cost
+/// hundreds.
+fn read_run(start: usize, part: &[Box<str>], verifier: &Verifier, stop: &AtomicUsize) -> Run {
+    let mut run = Run { parsed: Vec::new(), unreadable: None, no_entry: None };
+    let mut parser = Parser::new(&verifier.options.limits, verifier.options.accept_mock);
+    for (offset, jws) in part.iter().enumerate() {
+        let index = start + offset;
+        if stop.load(Ordering::Relaxed) < index {
+            break;
+        }
+        match parser.parse(jws) {
+            Ok(parsed) if run.no_entry.is_none() => {
+                if run.parsed.is_empty() {
+                    run.parsed.reserve(part.len().min(RESERVED));
+                }
+                run.parsed.push(parsed);
+            }
+            Ok(_) => {}
+            Err((Step::Parse, failure)) => {
+                stop.fetch_min(index, Ordering::Relaxed);
+                run.unreadable = Some((index, failure));
+                break;
+            }
+            Err((_, failure)) => {
+                run.parsed = Vec::new();
+                run.no_entry.get_or_insert((index, failure));
+            }
         }
     }
-    match first {
-        None => Ok(all),
-        Some((index, step, failure)) => Err((Some(index), step, failure)),
-    }
+    run
 }
 
 fn check_signatures(
@@ -145,26 +205,19 @@ fn check_signatures(
     verifier: &Verifier,
 ) -> Result<(), Failed> {
     let threads = verifier.threads(parsed.len(), CHECKED_IN_PARALLEL);
-    let outcomes = parallel::map(
-        parsed,
-        threads,
-        || false,
-        |failed, index, parsed| {
-            // The first failure of a run is all that can be the first of the passport.
-            if *failed {
-                return Ok(());
-            }
+    let first_failure = |start: usize, part: &[Parsed]| {
+        part.iter().enumerate().find_map(|(offset, parsed)| {
+            let index = start + offset;
             let outcome = match (passport.get(index), principals.of.get(index).and_then(|p| trusted.get(*p)))
             {
                 (Some(jws), Some(trusted)) => signature::check(parsed, jws, trusted),
                 (_, _) => Err(VerifyFailure::Signature),
             };
-            *failed = outcome.is_err();
-            outcome
-        },
-    );
-    outcomes
-        .into_iter()
-        .enumerate()
-        .try_for_each(|(index, outcome)| outcome.map_err(|failure| (Some(index), Step::Signatures, failure)))
+            outcome.err().map(|failure| (index, failure))
+        })
+    };
+    match parallel::runs(parsed, threads, first_failure).into_iter().flatten().next() {
+        None => Ok(()),
+        Some((index, failure)) => Err((Some(index), Step::Signatures, failure)),
+    }
 }

@@ -2,35 +2,27 @@
 
 use std::thread;
 
-/// Maps `items` in order, each thread over a run of them with a state of its own.
-pub(super) fn map<'a, T: Sync, S, R: Send>(
+/// Cuts `items` into a run for each thread, and gives what `work` makes of the runs, in order. `work` gets the index
+/// of the first item of its run.
+pub(super) fn runs<'a, T: Sync, R: Send>(
     items: &'a [T],
     threads: usize,
-    state: impl Fn() -> S + Sync,
-    work: impl Fn(&mut S, usize, &'a T) -> R + Sync,
+    work: impl Fn(usize, &'a [T]) -> R + Sync,
 ) -> Vec<R> {
-    let run = |start: usize, part: &'a [T]| {
-        let mut state = state();
-        part.iter()
-            .enumerate()
-            .map(|(offset, item)| work(&mut state, start + offset, item))
-            .collect::<Vec<R>>()
-    };
-    if threads <= 1 {
-        return run(0, items);
+    if threads <= 1 || items.is_empty() {
+        return vec![work(0, items)];
     }
     let size = items.len().div_ceil(threads);
     let mut parts = items.chunks(size).enumerate();
     let first = parts.next();
     thread::scope(|scope| {
-        let run = &run;
+        let work = &work;
         let others: Vec<_> =
-            parts.map(|(number, part)| scope.spawn(move || run(number * size, part))).collect();
-        let mut all = first.map(|(_, part)| run(0, part)).unwrap_or_default();
-        all.reserve(items.len().saturating_sub(all.len()));
+            parts.map(|(number, part)| scope.spawn(move || work(number * size, part))).collect();
+        let mut all: Vec<R> = first.map(|(_, part)| work(0, part)).into_iter().collect();
         for other in others {
             match other.join() {
-                Ok(part) => all.extend(part),
+                Ok(part) => all.push(part),
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         }

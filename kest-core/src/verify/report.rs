@@ -4,6 +4,11 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::text::message;
+
+/// More than anybody reads: findings are worth a line each, and a passport can hold millions.
+const FINDINGS: usize = 1_000;
+
 /// One axis of a [`Report`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Axis {
@@ -39,15 +44,15 @@ impl fmt::Display for Verdict {
 
 impl Axis {
     pub(super) fn pass(reason: impl Into<String>) -> Self {
-        Self { verdict: Verdict::Pass, reason: reason.into() }
+        Self { verdict: Verdict::Pass, reason: message(&reason.into()) }
     }
 
     pub(super) fn fail(reason: impl Into<String>) -> Self {
-        Self { verdict: Verdict::Fail, reason: reason.into() }
+        Self { verdict: Verdict::Fail, reason: message(&reason.into()) }
     }
 
     pub(super) fn not_checked(reason: impl Into<String>) -> Self {
-        Self { verdict: Verdict::NotChecked, reason: reason.into() }
+        Self { verdict: Verdict::NotChecked, reason: message(&reason.into()) }
     }
 }
 
@@ -78,8 +83,10 @@ pub struct Report {
     pub completeness: Axis,
     /// The entries are from when they say.
     pub time: Axis,
-    /// What else was seen.
+    /// What else was seen: at most 1,000 findings, in the order of the steps.
     pub findings: Vec<Finding>,
+    /// Findings beyond those.
+    pub more_findings: usize,
 }
 
 impl Report {
@@ -94,11 +101,25 @@ impl Report {
             completeness: later(),
             time: later(),
             findings: Vec::new(),
+            more_findings: 0,
         }
     }
 
-    pub(super) fn find(&mut self, entry: Option<usize>, text: impl Into<String>) {
-        self.findings.push(Finding { entry, text: text.into() });
+    pub(super) fn find(&mut self, entry: Option<usize>, text: impl fmt::Display) {
+        self.find_within(FINDINGS, entry, text);
+    }
+
+    /// A departure from the form. Those leave room for the findings that come after them and weigh more.
+    pub(super) fn depart(&mut self, entry: usize, text: impl fmt::Display) {
+        self.find_within(FINDINGS / 2, Some(entry), text);
+    }
+
+    fn find_within(&mut self, most: usize, entry: Option<usize>, text: impl fmt::Display) {
+        if self.findings.len() < most {
+            self.findings.push(Finding { entry, text: message(&text.to_string()) });
+        } else {
+            self.more_findings += 1;
+        }
     }
 
     /// The axes with their names, in a fixed order.
@@ -130,6 +151,9 @@ impl fmt::Display for Report {
                 Some(entry) => writeln!(f, "finding       entry {entry}: {}", finding.text)?,
                 None => writeln!(f, "finding       {}", finding.text)?,
             }
+        }
+        if self.more_findings > 0 {
+            writeln!(f, "finding       and {} more", self.more_findings)?;
         }
         Ok(())
     }

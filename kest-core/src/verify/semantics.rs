@@ -1,21 +1,26 @@
 //! Trust and taints, derived again, and held against everybody's authority. Spec §8, §9, §13.
 
-use std::collections::BTreeMap;
+mod bound;
+mod sets;
+
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use self::bound::{Bound, Unchecked};
+use self::sets::{Sets, missing};
 use super::authority::Grant;
 use super::error::Step;
 use super::failure::VerifyFailure;
 use super::jose::Parsed;
-use super::links::Links;
+use super::links::{Links, Steps};
 use super::report::{Axis, Report};
-use super::verifier::{Models, Verifier};
-use crate::entry::{KestEntry, Metadata};
+use super::verifier::Verifier;
+use crate::entry::KestEntry;
 use crate::passport::Node;
-use crate::taint::{TaintSet, accumulate};
-use crate::trust::{TrustEvaluator, TrustModel, WeakestLink};
+use crate::taint::TaintSet;
+use crate::text::Quoted;
 
 type Failed = (usize, Step, VerifyFailure);
 
@@ -31,35 +36,50 @@ pub(super) fn check(
         entries,
         links,
         verifier,
+        report,
         nodes: Vec::with_capacity(entries.len()),
-        warnings: Vec::new(),
-        beyond: Vec::new(),
-        unknown: BTreeMap::new(),
+        sets: Sets::default(),
+        declared: Vec::with_capacity(entries.len()),
+        seen: HashSet::new(),
+        completed: HashSet::new(),
+        steps: links.steps(),
+        unchecked: BTreeMap::new(),
+        counts: Counts::default(),
     };
     for (index, (jws, parsed)) in passport.into_iter().zip(entries).enumerate() {
         pass.entry(index, jws, parsed)?;
     }
-    pass.finish(report)
+    Ok(pass.finish())
 }
 
 struct Pass<'a> {
     entries: &'a [Parsed],
     links: &'a Links,
     verifier: &'a Verifier,
+    report: &'a mut Report,
     nodes: Vec<Arc<Node>>,
-    /// Violations by foreign entries, tolerated.
-    warnings: Vec<(usize, VerifyFailure)>,
-    /// What went beyond somebody's authority, and was lowered.
-    beyond: Vec<(usize, VerifyFailure)>,
-    /// Sources that could not be checked: the first entry, and how many.
-    unknown: BTreeMap<Box<str>, (usize, usize)>,
+    sets: Sets,
+    /// The taints that each entry declares.
+    declared: Vec<TaintSet>,
+    /// Every taint that an entry so far declared.
+    seen: HashSet<Arc<str>>,
+    /// Entries that were completed.
+    completed: HashSet<usize>,
+    steps: Steps,
+    /// What bounds could not be checked against: the first entry, and how many.
+    unchecked: BTreeMap<Unchecked, (usize, usize)>,
+    counts: Counts,
 }
 
-/// What the model gives an entry without an override.
-struct Bound {
-    score: u8,
-    /// The source it could not be checked against.
-    unknown: Option<Box<str>>,
+#[derive(Default)]
+struct Counts {
+    /// Violations by foreign entries.
+    tolerated: usize,
+    /// What went beyond somebody's authority, and was lowered.
+    limited: usize,
+    /// Overrides and removals by those who may.
+    overrides: usize,
+    removals: usize,
 }
 
 impl<'a> Pass<'a> {
@@ -74,6 +94,7 @@ impl<'a> Pass<'a> {
         let trust = self.trust(index, entry, parents, grant)?;
         let taints = self.taints(index, entry, parents, grant)?;
         self.completes(index, entry)?;
+        self.compare(index, entry, trust, &taints);
         let above = parents.iter().filter_map(|parent| self.nodes.get(*parent)).cloned().collect();
         self.nodes.push(Node::new(jws, parsed.hash, above, trust, taints));
         Ok(())
@@ -89,54 +110,69 @@ impl<'a> Pass<'a> {
     ) -> Result<u8, Failed> {
         let declared: SmallVec<[u8; 8]> =
             parents.iter().filter_map(|parent| Some(self.entries.get(*parent)?.entry.trust_score)).collect();
+        let inherited: SmallVec<[u8; 8]> =
+            parents.iter().filter_map(|parent| Some(self.nodes.get(*parent)?.trust())).collect();
         let score = entry.trust_score;
-        let bound = match &entry.metadata {
-            Some(metadata) => own_bound(&self.verifier.models, metadata, &declared),
-            None => Ok(foreign_bound(&declared)),
-        };
-        let bound = match bound {
+        let bound = match self.bound(entry, &declared) {
             Ok(bound) => bound,
             Err(failure) => {
                 self.violation(index, failure)?;
-                foreign_bound(&declared)
+                bound::foreign(&declared)
             }
         };
         let recorded = entry.metadata.as_ref().and_then(|metadata| metadata.trust_override);
-        if let Some(source) = bound.unknown.filter(|_| recorded.is_none()) {
-            let seen = self.unknown.entry(source).or_insert((index, 0));
-            seen.1 += 1;
-        }
         let mut effective = score.min(grant.ceiling);
         match recorded {
-            Some(recorded) if recorded != score => {
-                self.violation(index, VerifyFailure::OverrideMismatch { score, recorded })?;
+            None => {
+                if let Some(unchecked) = bound.unchecked {
+                    self.unchecked.entry(unchecked).or_insert((index, 0)).1 += 1;
+                }
+                if score > bound.score {
+                    self.violation(index, VerifyFailure::RaisedTrust { score, bound: bound.score })?;
+                }
             }
-            Some(_) | None => {}
+            Some(recorded) => {
+                if recorded != score {
+                    self.violation(index, VerifyFailure::OverrideMismatch { score, recorded })?;
+                }
+                if grant.may_override {
+                    self.counts.overrides += 1;
+                } else {
+                    self.beyond(index, VerifyFailure::OverrideAuthority)?;
+                }
+            }
         }
         // INVARIANT: without an override by somebody who may, the effective score of a child is at most that of
-        // each parent.
-        let overridden = recorded.is_some() && grant.may_override;
-        if !overridden {
-            let lowest =
-                parents.iter().filter_map(|parent| self.nodes.get(*parent)).map(|node| node.trust()).min();
-            effective = effective.min(lowest.unwrap_or(bound.score)).min(bound.score);
-        }
-        if recorded.is_some() && !grant.may_override {
-            self.beyond.push((index, VerifyFailure::OverrideAuthority));
-        }
-        if recorded.is_none() && score > bound.score {
-            self.violation(index, VerifyFailure::RaisedTrust { score, bound: bound.score })?;
+        // each parent, and at most what the model makes of them.
+        if recorded.is_none() || !grant.may_override {
+            let of_inherited = if inherited == declared {
+                bound.score
+            } else {
+                self.bound(entry, &inherited).map_or(0, |bound| bound.score)
+            };
+            let lowest = inherited.iter().min().copied().unwrap_or(100);
+            effective = effective.min(bound.score).min(of_inherited).min(lowest);
         }
         let source = entry.metadata.as_ref().and_then(|metadata| metadata.source_type.as_deref());
         let forbidden = !grant.may_start_system && entry.is_root();
         if let Some(source @ ("system" | "internal")) = source.filter(|_| forbidden) {
-            self.beyond.push((index, VerifyFailure::RootAuthority { source_type: source.to_owned() }));
+            self.beyond(index, VerifyFailure::RootAuthority { source_type: source.to_owned() })?;
             effective = effective.min(self.verifier.models.guide.score("unauthenticated").unwrap_or(0));
         }
         if score > grant.ceiling {
-            self.beyond.push((index, VerifyFailure::Ceiling { score, ceiling: grant.ceiling }));
+            self.beyond(index, VerifyFailure::Ceiling { score, ceiling: grant.ceiling })?;
         }
         Ok(effective)
+    }
+
+    fn bound(&self, entry: &KestEntry, parents: &[u8]) -> Result<Bound, VerifyFailure> {
+        let Some(metadata) = &entry.metadata else { return Ok(bound::foreign(parents)) };
+        let mut bound = bound::own(&self.verifier.models, metadata, parents)?;
+        // What Kest signs beside a call is not evaluated: it has the lowest parent's score.
+        if matches!(&*entry.classification, "completion" | "snapshot") && !parents.is_empty() {
+            bound.unchecked = None;
+        }
+        Ok(bound)
     }
 
     /// Checks the declared taints, and gives the effective ones.
@@ -147,48 +183,115 @@ impl<'a> Pass<'a> {
         parents: &[usize],
         grant: Grant,
     ) -> Result<TaintSet, Failed> {
-        if let Some(taint) = entry.removed_taints.first().filter(|_| !grant.may_remove_taints) {
-            self.beyond.push((index, VerifyFailure::RemovalAuthority { taint: taint.to_string() }));
-        }
-        let declared: SmallVec<[TaintSet; 4]> = parents
-            .iter()
-            .filter_map(|parent| Some(Arc::clone(&self.entries.get(*parent)?.entry.taints)))
-            .collect();
-        let expected = accumulate(&declared, &entry.added_taints, &entry.removed_taints);
-        let inherited: SmallVec<[TaintSet; 4]> =
-            parents.iter().filter_map(|parent| Some(Arc::clone(self.nodes.get(*parent)?.taints()))).collect();
-        let derived = if grant.may_remove_taints && inherited == declared {
-            Arc::clone(&expected)
-        } else {
-            let removed: &[Arc<str>] = if grant.may_remove_taints { &entry.removed_taints } else { &[] };
-            accumulate(&inherited, &entry.added_taints, removed)
+        let limit = self.verifier.options.limits.taints;
+        let too_many = || (index, Step::Semantics, VerifyFailure::EffectiveTaints { limit });
+        let (own, new) = self.sets.intern(Arc::clone(&entry.taints));
+        let of_parents = |sets: &dyn Fn(usize) -> Option<TaintSet>| -> SmallVec<[TaintSet; 4]> {
+            parents.iter().filter_map(|parent| sets(*parent)).collect()
         };
-        if let Some(taint) = missing(&entry.taints, &expected) {
-            self.violation(index, VerifyFailure::DroppedTaint { taint })?;
+        let inherited = of_parents(&|parent| Some(Arc::clone(self.nodes.get(parent)?.taints())));
+        let declared = of_parents(&|parent| self.declared.get(parent).map(Arc::clone));
+        let removed: &[Arc<str>] = if grant.may_remove_taints { &entry.removed_taints } else { &[] };
+        let derived =
+            self.sets.derive(&inherited, &entry.added_taints, removed, limit).ok_or_else(too_many)?;
+        let same = inherited.iter().zip(&declared).all(|(a, b)| Arc::ptr_eq(a, b));
+        let expected = if grant.may_remove_taints && same {
+            Arc::clone(&derived)
+        } else {
+            // Within the limit too: what a parent declares is in effect after it.
+            let removed = &entry.removed_taints;
+            self.sets.derive(&declared, &entry.added_taints, removed, limit).ok_or_else(too_many)?
+        };
+        if let Some(taint) = missing(&own, &expected).next() {
+            self.violation(index, VerifyFailure::DroppedTaint { taint: taint.to_string() })?;
         }
-        // What this verifier keeps on the parents against their word, an honest child keeps too.
-        if let Some(taint) = missing(&unite(expected, &derived), &entry.taints) {
-            self.violation(index, VerifyFailure::UnexplainedTaint { taint })?;
+        self.carried(index, &own, [&expected, &derived])?;
+        self.removal(index, entry, grant)?;
+        if new {
+            self.seen.extend(own.iter().cloned());
         }
+        self.seen.extend(entry.added_taints.iter().cloned());
+        self.declared.push(Arc::clone(&own));
         // INVARIANT: a taint leaves the effective set only where somebody removed it who may.
-        if derived == entry.taints {
-            return Ok(Arc::clone(&entry.taints));
+        if Arc::ptr_eq(&derived, &own) {
+            return Ok(own);
         }
-        Ok(unite(derived, &entry.taints))
+        self.sets.derive(&[derived, own], &[], &[], limit).ok_or_else(too_many)
     }
 
-    /// A `completion` completes an ancestor of the same principal.
+    /// Checks what an entry declares without having it from its parents.
+    fn carried(
+        &mut self,
+        index: usize,
+        own: &TaintSet,
+        [expected, derived]: [&TaintSet; 2],
+    ) -> Result<(), Failed> {
+        // What this verifier keeps on the parents against their word, an honest child keeps too.
+        let carried: SmallVec<[&Arc<str>; 4]> =
+            missing(expected, own).filter(|taint| derived.binary_search(taint).is_err()).collect();
+        let stranger = carried.iter().find(|taint| !self.seen.contains(**taint));
+        match (stranger, carried.first()) {
+            (Some(taint), _) => {
+                self.violation(index, VerifyFailure::UnexplainedTaint { taint: taint.to_string() })
+            }
+            // Another verifier, with other authority, keeps more: the safe direction.
+            (None, Some(taint)) => {
+                let text = "carries on what an earlier entry had and its parents have not: taint";
+                self.report.find(Some(index), format_args!("{text} {}", Quoted(taint)));
+                Ok(())
+            }
+            (None, None) => Ok(()),
+        }
+    }
+
+    fn removal(&mut self, index: usize, entry: &KestEntry, grant: Grant) -> Result<(), Failed> {
+        let Some(taint) = entry.removed_taints.first() else { return Ok(()) };
+        if !grant.may_remove_taints {
+            return self.beyond(index, VerifyFailure::RemovalAuthority { taint: taint.to_string() });
+        }
+        self.counts.removals += 1;
+        if entry.metadata.is_none() {
+            let text = "a foreign entry removes taints on its word alone, among them";
+            self.report.find(Some(index), format_args!("{text} {}", Quoted(taint)));
+        }
+        Ok(())
+    }
+
+    /// A `completion` completes an ancestor of the same principal, which no other did.
     fn completes(&mut self, index: usize, entry: &KestEntry) -> Result<(), Failed> {
         let Some(completion) = entry.metadata.as_ref().and_then(|metadata| metadata.completion.as_ref())
         else {
             return Ok(());
         };
-        let ancestor =
-            self.links.by_id(index, completion.completes).is_some_and(|a| self.links.descends(index, a));
-        if ancestor {
+        let entry_id = completion.completes.to_string();
+        let Some(ancestor) = self.links.by_id(index, completion.completes) else {
+            return self.violation(index, VerifyFailure::Completes { entry_id });
+        };
+        if !self.completed.insert(ancestor) {
+            return self.violation(index, VerifyFailure::RepeatedCompletion { entry_id });
+        }
+        let descends = self.links.descends(index, ancestor, &mut self.steps);
+        if descends.map_err(|failure| (index, Step::Semantics, failure))? {
             return Ok(());
         }
-        self.violation(index, VerifyFailure::Completes { entry_id: completion.completes.to_string() })
+        self.violation(index, VerifyFailure::Completes { entry_id })
+    }
+
+    /// Says where an entry counts for something else than it declares.
+    fn compare(&mut self, index: usize, entry: &KestEntry, trust: u8, taints: &TaintSet) {
+        let declared = entry.trust_score;
+        if trust != declared {
+            let text = format_args!("declares trust score {declared}, and counts as {trust}");
+            self.report.find(Some(index), text);
+        }
+        let mut more = missing(&entry.taints, taints);
+        if let Some(first) = more.next() {
+            let rest = match more.count() {
+                0 => String::new(),
+                n => format!(" and {n} more"),
+            };
+            self.report.find(Some(index), format_args!("counts as tainted with {}{rest} too", Quoted(first)));
+        }
     }
 
     /// Fails for own entries, at ingress and under `strict`; else a warning. Spec §13.
@@ -198,103 +301,69 @@ impl<'a> Pass<'a> {
         if own || options.strict || options.ingress.is_some() {
             return Err((index, Step::Semantics, failure));
         }
-        self.warnings.push((index, failure));
+        self.counts.tolerated += 1;
+        self.report.find(Some(index), format_args!("tolerated in a foreign entry: {failure}"));
         Ok(())
     }
 
-    fn finish(self, report: &mut Report) -> Result<Vec<Arc<Node>>, Failed> {
+    /// Fails under `strict`; else a warning, and without effect.
+    fn beyond(&mut self, index: usize, failure: VerifyFailure) -> Result<(), Failed> {
         if self.verifier.options.strict {
-            if let Some((index, failure)) = self.beyond.into_iter().next() {
-                return Err((index, Step::Authority, failure));
-            }
-            return Ok(conclude(report, self.nodes, &[], &[], &self.unknown));
+            return Err((index, Step::Authority, failure));
         }
-        Ok(conclude(report, self.nodes, &self.warnings, &self.beyond, &self.unknown))
+        self.counts.limited += 1;
+        self.report
+            .find(Some(index), format_args!("beyond its authority, so its effect is limited: {failure}"));
+        Ok(())
     }
-}
 
-fn conclude(
-    report: &mut Report,
-    nodes: Vec<Arc<Node>>,
-    warnings: &[(usize, VerifyFailure)],
-    beyond: &[(usize, VerifyFailure)],
-    unknown: &BTreeMap<Box<str>, (usize, usize)>,
-) -> Vec<Arc<Node>> {
-    for (index, failure) in warnings {
-        report.find(Some(*index), format!("tolerated in a foreign entry: {failure}"));
-    }
-    for (index, failure) in beyond {
-        report.find(Some(*index), format!("beyond its authority, so its effect is limited: {failure}"));
-    }
-    for (source, (first, count)) in unknown {
-        let source = match &**source {
-            "" => "no trust source is recorded".to_owned(),
-            name => format!("trust source `{name}` is not known here"),
+    fn finish(self) -> Vec<Arc<Node>> {
+        let Self { report, nodes, unchecked, counts, verifier, .. } = self;
+        let (mut sources, mut evaluators) = (0_usize, 0_usize);
+        for (what, (first, count)) in unchecked {
+            let what = match what {
+                Unchecked::NoSource => {
+                    sources += count;
+                    "no trust source is recorded".to_owned()
+                }
+                Unchecked::Source(name) => {
+                    sources += count;
+                    format!("trust source {} is not known here", Quoted(&name))
+                }
+                Unchecked::Evaluator(name) => {
+                    evaluators += count;
+                    format!("trust evaluator {} is the signer's own", Quoted(&name))
+                }
+            };
+            let text = "bounded by parents and ceilings alone, not checked";
+            report.find(Some(first), format_args!("{what}: {text} (entries: {count})"));
+        }
+        if nodes.is_empty() {
+            return nodes;
+        }
+        let open: Vec<String> = [
+            ("tolerated violations", counts.tolerated),
+            ("unknown sources", sources),
+            ("evaluators of the signers' own", evaluators),
+            ("beyond authority", counts.limited),
+        ]
+        .into_iter()
+        .filter(|(_, count)| *count > 0)
+        .map(|(what, count)| format!("{what}: {count}"))
+        .collect();
+        let rules = if verifier.authority.is_configured() {
+            String::new()
+        } else {
+            let Counts { overrides, removals, .. } = counts;
+            let text = "no authority rules were given; overrides believed";
+            format!("; {text}: {overrides}, removals believed: {removals}")
         };
-        let text = format!("{source}: bounded by parents and ceilings alone, not checked (entries: {count})");
-        report.find(Some(*first), text);
+        report.semantics = if open.is_empty() {
+            Axis::pass(format!("trust and taints follow from those of the parents{rules}"))
+        } else {
+            let open = open.join(", ");
+            Axis::not_checked(format!("not everything could be derived: {open} (see the findings){rules}"))
+        };
+        nodes
     }
-    if nodes.is_empty() {
-        return nodes;
-    }
-    report.semantics = if warnings.is_empty() && unknown.is_empty() {
-        Axis::pass(match beyond.len() {
-            0 => "trust and taints follow from those of the parents".to_owned(),
-            n => format!("trust and taints follow from those of the parents; limited by authority: {n}"),
-        })
-    } else {
-        Axis::not_checked(format!(
-            "not everything could be derived: tolerated violations: {}, unknown sources: {} (see the findings)",
-            warnings.len(),
-            unknown.values().map(|(_, count)| count).sum::<usize>()
-        ))
-    };
-    nodes
-}
-
-fn unite(one: TaintSet, other: &TaintSet) -> TaintSet {
-    if one == *other { one } else { accumulate(&[one, Arc::clone(other)], &[], &[]) }
-}
-
-/// The first of `of` that is not in `from`; both are sorted.
-fn missing(from: &TaintSet, of: &TaintSet) -> Option<String> {
-    if Arc::ptr_eq(from, of) || from == of {
-        return None;
-    }
-    of.iter().find(|taint| from.binary_search(taint).is_err()).map(ToString::to_string)
-}
-
-/// Nothing is known of a foreign entry but that it may not raise trust.
-fn foreign_bound(parents: &[u8]) -> Bound {
-    match parents.iter().min() {
-        Some(lowest) => Bound { score: *lowest, unknown: None },
-        None => Bound { score: 100, unknown: Some("".into()) },
-    }
-}
-
-fn own_bound(models: &Models, metadata: &Metadata, parents: &[u8]) -> Result<Bound, VerifyFailure> {
-    let (name, custom) = match metadata.model.split_once('/') {
-        Some((name, evaluator)) if !evaluator.is_empty() => (name, true),
-        Some(_) => ("", false),
-        None => (&*metadata.model, false),
-    };
-    let model: &TrustModel = match name {
-        "guide" => &models.guide,
-        "spec_v0_3" => &models.spec_v0_3,
-        _ => return Err(VerifyFailure::UnknownModel { model: metadata.model.to_string() }),
-    };
-    let source = metadata.source_type.as_deref();
-    let own = source.map(|source| model.score(source));
-    let unknown = source.filter(|_| own == Some(None)).map(Into::into);
-    let score = match (parents, own) {
-        // Spec §8: a root without a source is worth what nobody vouches for.
-        ([], None) => model.score("unauthenticated").unwrap_or(0),
-        ([], Some(own)) => own.unwrap_or(100),
-        // Whatever an evaluator of one's own gives, it may not exceed the lowest parent.
-        (parents, _) if custom => WeakestLink.calculate(100, parents),
-        (parents, own) => model.evaluator().calculate(own.flatten().unwrap_or(100), parents),
-    };
-    // A custom evaluator is bounded without regard to the source, so an unknown one hides nothing.
-    let unknown = if custom && !parents.is_empty() { None } else { unknown };
-    Ok(Bound { score, unknown })
 }

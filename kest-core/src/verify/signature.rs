@@ -11,7 +11,7 @@ use super::jose::Parsed;
 use super::verifier::Verifier;
 use super::x509::subject_public_key_info;
 use crate::jws::Algorithm;
-use crate::keys::{Jwk, Jwks, KeyError, MOCK_KEY, hmac_sha256, mock_kid};
+use crate::keys::{Jwk, Jwks, KeyError, MOCK_KEY, hmac_sha256, is_canonical_point, mock_kid};
 
 /// Principals of a passport by number.
 pub(super) struct Principals<'a> {
@@ -61,9 +61,17 @@ pub(super) fn resolve(
     entries: &[Parsed],
 ) -> Result<Vec<Trusted>, (usize, Step, VerifyFailure)> {
     let mut all = Vec::with_capacity(principals.ids.len());
-    for (number, id) in principals.ids.iter().enumerate() {
-        let mut of_principal =
-            entries.iter().enumerate().filter(|(index, _)| principals.of.get(*index) == Some(&number));
+    // The first entry of each principal, and the first that is not signed with the mock key.
+    let mut firsts: Vec<(Option<usize>, Option<usize>)> = vec![(None, None); principals.ids.len()];
+    for (index, (parsed, number)) in entries.iter().zip(&principals.of).enumerate() {
+        if let Some((first, real)) = firsts.get_mut(*number) {
+            first.get_or_insert(index);
+            if parsed.header.alg != Algorithm::Hs256 {
+                real.get_or_insert(index);
+            }
+        }
+    }
+    for (id, (first, real)) in principals.ids.iter().zip(firsts) {
         let trusted = ask(verifier, id);
         let failed = match trusted {
             Ok(Some(keys)) => {
@@ -71,23 +79,14 @@ pub(super) fn resolve(
                 continue;
             }
             // Only what nobody anchors, and only in entries that say so, is the mock provider's.
-            Ok(None) => {
-                let stranger = of_principal
-                    .find(|(_, p)| !verifier.options.accept_mock || p.header.alg != Algorithm::Hs256);
-                match stranger {
-                    None => {
-                        all.push(Trusted::Mock);
-                        continue;
-                    }
-                    Some((index, _)) => {
-                        (index, VerifyFailure::UnknownPrincipal { principal: (*id).to_owned() })
-                    }
+            Ok(None) => match if verifier.options.accept_mock { real } else { first } {
+                None => {
+                    all.push(Trusted::Mock);
+                    continue;
                 }
-            }
-            Err(source) => {
-                let first = of_principal.next().map_or(0, |(index, _)| index);
-                (first, VerifyFailure::Keys { principal: (*id).to_owned(), source })
-            }
+                Some(index) => (index, VerifyFailure::UnknownPrincipal { principal: (*id).to_owned() }),
+            },
+            Err(source) => (first.unwrap_or(0), VerifyFailure::Keys { principal: (*id).to_owned(), source }),
         };
         return Err((failed.0, Step::Principals, failed.1));
     }
@@ -115,6 +114,9 @@ fn ask(verifier: &Verifier, id: &str) -> Result<Option<Vec<Key>>, KeyError> {
 impl Key {
     fn new(jwk: Jwk) -> Result<Self, KeyError> {
         let malformed = |_| KeyError::Malformed { member: "x", why: "is not a point of the curve" };
+        if jwk.as_ed25519().is_some_and(|point| !is_canonical_point(point)) {
+            return Err(KeyError::Malformed { member: "x", why: "is not the canonical form of its point" });
+        }
         let ed25519 = jwk.as_ed25519().map(VerifyingKey::from_bytes).transpose().map_err(malformed)?;
         Ok(Self { thumbprint: jwk.thumbprint(), spki: jwk.to_spki(), ed25519, jwk })
     }

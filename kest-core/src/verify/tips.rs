@@ -69,6 +69,8 @@ pub(super) fn time(
             return Err((Some(*tip), Step::Time, VerifyFailure::TooOld { age_ms }));
         }
     }
-    report.time = Axis::pass(format!("the tips are at most {} ms old", ingress.max_age_ms));
+    let super::verifier::Ingress { max_age_ms, skew_ms, .. } = ingress;
+    report.time =
+        Axis::pass(format!("the tips are at most {max_age_ms} ms old, give or take a skew of {skew_ms} ms"));
     Ok(())
 }

@@ -1,23 +1,44 @@
 //! A passport that was checked.
 
+use super::Done;
 use super::report::Report;
 use crate::entry::KestEntry;
-use crate::passport::{Passport, PassportEntry};
+use crate::passport::{Node, Passport, PassportEntry};
+use crate::taint::TaintSet;
 
 /// A passport that verified. Only [`UnverifiedPassport::verify`](super::UnverifiedPassport::verify) makes one.
 ///
-/// Scores and taints of [`Self::passport`] are the effective ones: lowered to each principal's authority, and never
-/// without a taint that was not removed by somebody who may.
+/// Scores and taints of [`Self::passport`], [`Self::tips`] and [`Self::effective`] are the effective ones: lowered to
+/// each principal's authority, and never without a taint that was not removed by somebody who may. Those of
+/// [`Self::entries`] are what the signers declare.
 #[derive(Clone, Debug)]
 pub struct VerifiedPassport {
     passport: Passport,
     entries: Vec<KestEntry>,
+    effective: Vec<Effective>,
     report: Report,
 }
 
+/// What an entry counts for under the authority of its principal and everybody before it. Spec §13.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Effective {
+    /// The score, 0–100.
+    pub trust_score: u8,
+    /// The taints, sorted.
+    pub taints: TaintSet,
+}
+
+impl Effective {
+    pub(super) fn of(node: &Node) -> Self {
+        Self { trust_score: node.trust(), taints: node.taints().clone() }
+    }
+}
+
 impl VerifiedPassport {
-    pub(super) fn new(passport: Passport, entries: Vec<KestEntry>, report: Report) -> Self {
-        Self { passport, entries, report }
+    pub(super) fn new(done: Done, report: Report) -> Self {
+        let Done { passport, entries, effective } = done;
+        Self { passport, entries, effective, report }
     }
 
     /// The passport, to be continued.
@@ -32,10 +53,17 @@ impl VerifiedPassport {
         &self.report
     }
 
-    /// The entries, in the order they came.
+    /// What the signers declare, in the order it came. A declared score may be higher than the one that counts, and
+    /// declared taints fewer: see [`Self::effective`].
     #[must_use]
     pub fn entries(&self) -> &[KestEntry] {
         &self.entries
+    }
+
+    /// What each of [`Self::entries`] counts for, in the same order.
+    #[must_use]
+    pub fn effective(&self) -> &[Effective] {
+        &self.effective
     }
 
     /// The entries that no other entry names as parent, oldest first, with their effective scores and taints.

@@ -9,6 +9,7 @@ use super::keysource::KeySource;
 use crate::config::Config;
 use crate::error::ConfigurationError;
 use crate::jws::unhex;
+use crate::text::Quoted;
 use crate::trust::TrustModel;
 
 /// Keys, authority and options of a verification. Cheap to clone.
@@ -50,13 +51,13 @@ pub(super) struct Ingress {
 pub struct Limits {
     /// Bytes of one payload: 64 KiB.
     pub entry_bytes: usize,
-    /// Entries of a passport: unbounded, but see `ingress_entries`.
+    /// Entries of a passport: 1,000,000, but see `ingress_entries`.
     pub entries: usize,
     /// Entries of a passport at ingress: 256.
     pub ingress_entries: usize,
     /// Parents of an entry: 256.
     pub parents: usize,
-    /// Taints in each list of an entry: 256.
+    /// Taints in each list of an entry, and in effect after it: 256.
     pub taints: usize,
     /// Bytes of a taint: 256.
     pub taint_bytes: usize,
@@ -66,7 +67,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             entry_bytes: 64 * 1024,
-            entries: usize::MAX,
+            entries: 1_000_000,
             ingress_entries: 256,
             parents: 256,
             taints: 256,
@@ -180,7 +181,8 @@ impl VerifierBuilder {
         Ok(self)
     }
 
-    /// Every entry's first parent must be the entry before it.
+    /// Every entry's first parent must be the entry before it. Forks and second roots fail. An entry may have more
+    /// parents: joining older entries again is linear.
     pub fn linear(mut self) -> Self {
         self.options.linear = true;
         self
@@ -249,7 +251,7 @@ pub struct InvalidTip(String);
 
 impl fmt::Display for InvalidTip {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "tip `{}` is no SHA-256 in lowercase hex (64 digits)", self.0)
+        write!(f, "tip {} is no SHA-256 in lowercase hex (64 digits)", Quoted(&self.0))
     }
 }
 

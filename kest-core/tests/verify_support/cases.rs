@@ -148,6 +148,8 @@ fn accepted(t: &mut Table) {
     let join = t.w.sign(&join);
     let mut done = t.w.child(4, &[&join]);
     done["classification"] = json!("completion");
+    done["metadata"]["policies"] = json!({});
+    done["policy_context"]["function_policies"] = json!([]);
     done["taints"] = json!(["pii"]);
     done["metadata"]["completes"] = json!(entry_id(2));
     done["metadata"]["outcome"] = json!("ok");

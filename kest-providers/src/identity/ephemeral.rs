@@ -73,7 +73,7 @@ pub(super) fn refuse_in_production(provider: &str, environment: Option<&str>) ->
 }
 
 pub(super) fn warn_ephemeral(workload_id: &str) {
-    tracing::warn!(workload_id, "Using ephemeral Ed25519 key — not for production");
+    tracing::warn!(target: "kest", workload_id, "Using ephemeral Ed25519 key — not for production");
 }
 
 /// An id as given, unless it is none.

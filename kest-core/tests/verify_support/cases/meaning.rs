@@ -33,6 +33,8 @@ pub(super) fn semantics(t: &mut Table) {
         p["classification"] = json!("completion");
         p["metadata"]["completes"] = json!(entry_id(7));
         p["metadata"]["outcome"] = json!("ok");
+        p["metadata"]["policies"] = json!({});
+        p["policy_context"]["function_policies"] = json!([]);
     });
     t.child("unexplained_taint", none(), "semantics", "UnexplainedTaint", |p| p["taints"] = json!(["pii"]));
     t.child("added_taint_left_out", none(), "semantics", "DroppedTaint", |p| {

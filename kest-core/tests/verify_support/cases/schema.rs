@@ -41,6 +41,12 @@ pub(super) fn schema(t: &mut Table) {
         p["metadata"]["completes"] = json!(entry_id(0));
         p["metadata"]["outcome"] = json!("ok");
     });
+    t.root("snapshot_with_policies", "Schema/Malformed", |p| {
+        p["classification"] = json!("snapshot");
+        p["metadata"]["trust"]["source_type"] = Value::Null;
+        p["metadata"]["policies"] = json!({});
+        p["trust_score"] = json!(10);
+    });
     t.root("completion_without_outcome", "Schema/Malformed", |p| p["classification"] = json!("completion"));
     t.root("override_out_of_range", "Schema/TrustScore", |p| p["metadata"]["trust"]["override"] = json!(101));
     t.root("taints_unsorted", "Schema/Taints", |p| {

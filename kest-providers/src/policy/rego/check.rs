@@ -5,24 +5,46 @@ use std::collections::BTreeMap;
 use kest_core::error::PolicyUnavailable;
 use regorus::unstable::BUILTINS;
 
-use super::outline::{Outline, Path, meets};
+use super::outline::{Outline, Path, RuleOutline, meets};
 use super::refuse;
 
-/// Built-ins that are refused even where the library has them: they do nothing, or not what OPA's do.
+/// Built-ins that are refused even where the library has them: they do nothing, or not what OPA's do, or are
+/// undefined where OPA's fail.
 const REFUSED: &[&str] = &[
     "__builtin_host_await",
+    "array.slice",
+    "bits.and",
+    "bits.lsh",
+    "bits.negate",
+    "bits.or",
+    "bits.rsh",
+    "bits.xor",
     "http.send",
+    "json.patch",
     "net.lookup_ip_addr",
+    // Panics for an empty list.
+    "object.subset",
     "opa.runtime",
     "print",
+    "rand.intn",
+    "regex.replace",
+    "regex.template_match",
+    // Panics for an empty text.
+    "strings.count",
     "test.sleep",
     "trace",
 ];
+
+/// Rules that use one another in a row.
+const MAX_CHAIN: usize = 32;
+/// The depth of their expressions and loops, all together.
+const MAX_CHAIN_DEPTH: usize = 128;
 
 /// Checks all modules of an engine together.
 pub(super) fn check(modules: &[Outline]) -> Result<(), PolicyUnavailable> {
     for module in modules {
         check_shape(module)?;
+        check_definitions(module)?;
         check_builtins(module)?;
         check_overlap(module, modules)?;
     }
@@ -33,11 +55,14 @@ pub(super) fn check(modules: &[Outline]) -> Result<(), PolicyUnavailable> {
 fn check_shape(module: &Outline) -> Result<(), PolicyUnavailable> {
     let file = &module.file;
     let allow = path_of(&module.package, "allow");
-    if !module.rules.iter().any(|rule| rule.path == allow && !rule.is_function) {
+    if !module.rules.iter().any(|rule| rule.path == allow && !rule.is_function()) {
         return Err(refuse(format!(
             "`{file}` has no rule `allow`, so it decides nothing; \
              add one (a file of helpers says `default allow := false`)"
         )));
+    }
+    if let Some((line, name)) = &module.shadow {
+        return Err(refuse(format!("{file}:{line}: `{name}` already has a meaning; choose another name")));
     }
     match module.rules.iter().find_map(|rule| rule.unknown) {
         Some(line) => {
@@ -45,6 +70,45 @@ fn check_shape(module: &Outline) -> Result<(), PolicyUnavailable> {
         }
         None => Ok(()),
     }
+}
+
+/// As OPA's compiler: the definitions of a rule all make the same, one default at most, and nothing lies below a rule
+/// that is no part of it.
+fn check_definitions(module: &Outline) -> Result<(), PolicyUnavailable> {
+    let mut known: BTreeMap<&Path, (&RuleOutline, bool)> = BTreeMap::new();
+    let conflict = |rule: &RuleOutline, other: &RuleOutline| {
+        Err(refuse(format!(
+            "{}:{}: rule `{}` conflicts with rule `{}` of line {}; rename one of them",
+            module.file,
+            rule.line,
+            rule.path.join("."),
+            other.path.join("."),
+            other.line
+        )))
+    };
+    for rule in &module.rules {
+        let (first, default) = known.entry(&rule.path).or_insert((rule, false));
+        if first.kind != rule.kind {
+            return conflict(rule, first);
+        }
+        if rule.is_default && std::mem::replace(default, true) {
+            return Err(refuse(format!(
+                "{}:{}: rule `{}` has a second default; leave one",
+                module.file,
+                rule.line,
+                rule.path.join(".")
+            )));
+        }
+    }
+    for rule in &module.rules {
+        for end in module.package.len() + 1..rule.path.len() {
+            let above = rule.path.get(..end).and_then(|path| known.get(&path.to_vec()));
+            if let Some((above, _)) = above {
+                return conflict(rule, above);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// A built-in that is missing would be undefined, and `not` of that would be true.
@@ -102,7 +166,8 @@ fn check_references(modules: &[Outline]) -> Result<(), PolicyUnavailable> {
     Ok(())
 }
 
-/// Rego forbids recursion, and the library would overflow its stack.
+/// Rego forbids recursion, and the library would overflow its stack; as it would on rules that use one another in too
+/// long a row.
 fn check_recursion(modules: &[Outline]) -> Result<(), PolicyUnavailable> {
     let mut nodes: BTreeMap<&Path, Node<'_>> = BTreeMap::new();
     for module in modules {
@@ -110,9 +175,11 @@ fn check_recursion(modules: &[Outline]) -> Result<(), PolicyUnavailable> {
             let node = nodes.entry(&rule.path).or_insert_with(|| Node {
                 file: &module.file,
                 line: rule.line,
+                depth: 0,
                 uses: Vec::new(),
                 state: State::New,
             });
+            node.depth = node.depth.max(rule.depth);
             node.uses.extend(rule.references.iter().map(|reference| &reference.path));
         }
     }
@@ -123,14 +190,31 @@ fn check_recursion(modules: &[Outline]) -> Result<(), PolicyUnavailable> {
         while let Some(step) = steps.pop() {
             match step {
                 Step::Leave(path) => {
+                    let Some(node) = nodes.get(path) else { continue };
+                    let used = paths.iter().filter(|p| node.uses.iter().any(|u| meets(u, p)));
+                    let below = used.filter_map(|path| match nodes.get(path)?.state {
+                        State::Done { rules, depth } => Some((rules, depth)),
+                        State::New | State::Open => None,
+                    });
+                    let (below, deep) = below.fold((0, 0), |a, b| (a.0.max(b.0), a.1.max(b.1)));
+                    let (rules, depth) = (below + 1, deep + node.depth);
+                    if rules > MAX_CHAIN || depth > MAX_CHAIN_DEPTH {
+                        return Err(refuse(format!(
+                            "{}:{}: rule `{}` stands on a row of {rules} rules, {depth} expressions and loops deep \
+                             (limits {MAX_CHAIN} and {MAX_CHAIN_DEPTH}); make some of them one",
+                            node.file,
+                            node.line,
+                            path.join(".")
+                        )));
+                    }
                     if let Some(node) = nodes.get_mut(path) {
-                        node.state = State::Done;
+                        node.state = State::Done { rules, depth };
                     }
                 }
                 Step::Enter(path) => {
                     let Some(node) = nodes.get_mut(path) else { continue };
                     match node.state {
-                        State::Done => {}
+                        State::Done { .. } => {}
                         State::Open => {
                             return Err(refuse(format!(
                                 "{}:{}: rule `{}` depends on itself; Rego forbids recursion",
@@ -156,6 +240,7 @@ fn check_recursion(modules: &[Outline]) -> Result<(), PolicyUnavailable> {
 struct Node<'a> {
     file: &'a str,
     line: u32,
+    depth: usize,
     uses: Vec<&'a Path>,
     state: State,
 }
@@ -164,7 +249,11 @@ struct Node<'a> {
 enum State {
     New,
     Open,
-    Done,
+    /// The rules in the longest row from here, and the depth of the deepest.
+    Done {
+        rules: usize,
+        depth: usize,
+    },
 }
 
 enum Step<'a> {

@@ -3,7 +3,9 @@
 mod check;
 mod input;
 mod outline;
+mod parse;
 mod plain;
+mod scan;
 mod set;
 mod source;
 
@@ -26,10 +28,22 @@ use self::source::Source;
 /// allows, `false` and undefined deny, anything else is an error. A denial's reason is what the package's rule
 /// `reason` (or `deny_reason`) gives, if that is a string.
 ///
-/// Policies are Rego v1; v0 sources are read too, with a warning. Refused when loading, since each would otherwise
-/// be undefined at some call, and `not` of undefined is true: built-ins that are not there (`http.send`, `io.jwt.*`,
-/// …), references to data that nobody defines, recursion. Built-in errors are errors (OPA's strict mode), never
-/// undefined.
+/// Policies are Rego v1. A source of Rego v0 is read too, with a warning, if it has nothing of v1 in it: no `if`,
+/// `in`, `every`, `… contains x`, `default … :=`, `import rego.v1` and `import future.keywords`.
+///
+/// Refused when loading, since each would otherwise be undefined at some call, and `not` of undefined is true:
+/// built-ins that are not there (`http.send`, `io.jwt.*`, …) or that are undefined where OPA's fail
+/// (`regex.replace`, `json.patch`, `array.slice`, …), references to data that nobody defines, recursion. Refused as by
+/// OPA's compiler: rules in conflict (`x` and `x.y`), two defaults of one rule, names that hide `input` or `data`.
+/// Built-in errors are errors (OPA's strict mode), never undefined.
+///
+/// Refused as well, with file, line and limit, is what could hang or overflow the evaluator: files over 1 MiB,
+/// brackets nested more than 32 deep (`[` and `{`, which the parser tries in several ways, about 18), expressions more
+/// than 64 brackets and operators deep, references of more than 64 parts, rules that use one another in a row of more
+/// than 32.
+///
+/// One difference to OPA remains: `x in input.absent` is false where OPA has it undefined, so that
+/// `(x in input.absent) == false` is true. `not x in input.absent` is true in both.
 ///
 /// The digest in a decision is the SHA-256 of the policy's own text; for a policy that refers to other packages, of
 /// all loaded texts.
@@ -45,6 +59,8 @@ use self::source::Source;
 /// ```
 pub struct RegoEngine {
     origin: RegoEngineBuilder,
+    /// Where the policies come from, for messages.
+    from: Arc<str>,
     set: RwLock<Arc<Set>>,
 }
 
@@ -86,7 +102,9 @@ impl RegoEngine {
         RegoEngineBuilder { folders: Vec::new(), given: Vec::new(), time_limit: Duration::from_secs(1) }
     }
 
-    /// Reads all policies again. The new set takes over as a whole; calls under way keep the old one.
+    /// Reads all policies again. The new set takes over as a whole: an evaluation under way ends with the set it began
+    /// with, and so does a [`snapshot`](PolicyEngine::snapshot), which is what holds several policies of one call
+    /// together.
     ///
     /// # Errors
     /// As for [`Self::from_dir`]. The old set then stays in force.
@@ -112,26 +130,9 @@ impl RegoEngine {
         Arc::clone(&self.set.read())
     }
 
-    fn unknown(&self, set: &Set, name: &str) -> PolicyUnavailable {
-        let mut names: Vec<(usize, &str)> =
-            set.names().into_iter().map(|known| (strsim::damerau_levenshtein(known, name), known)).collect();
-        names.sort_unstable();
-        let near: Vec<String> = names
-            .iter()
-            .filter(|(distance, _)| *distance <= (name.len() / 3).max(2))
-            .take(3)
-            .map(|(_, known)| format!("`{known}`"))
-            .collect();
-        let hint = if near.is_empty() {
-            format!("{} policies are loaded", names.len())
-        } else {
-            format!("did you mean {}?", near.join(" or "))
-        };
-        let from = self.origin.shown();
-        PolicyUnavailable::new(
-            PolicyErrorKind::UnknownPolicy,
-            format!("unknown policy `{name}`; {hint} (loaded from {from})"),
-        )
+    /// The engine with the set that is in force now.
+    fn standing(&self) -> Standing {
+        Standing { from: Arc::clone(&self.from), set: self.set() }
     }
 }
 
@@ -160,7 +161,7 @@ impl RegoEngineBuilder {
     /// As for [`RegoEngine::from_dir`].
     pub fn build(self) -> Result<RegoEngine, PolicyUnavailable> {
         let set = Arc::new(self.load()?);
-        Ok(RegoEngine { origin: self, set: RwLock::new(set) })
+        Ok(RegoEngine { from: self.shown().into(), origin: self, set: RwLock::new(set) })
     }
 
     fn load(&self) -> Result<Set, PolicyUnavailable> {
@@ -191,16 +192,74 @@ impl fmt::Debug for RegoEngine {
 
 impl PolicyEngine for RegoEngine {
     fn evaluate(&self, request: &PolicyRequest<'_>) -> Result<Decision, PolicyUnavailable> {
-        let set = self.set();
+        self.standing().evaluate(request)
+    }
+
+    fn evaluate_async<'a>(
+        &'a self,
+        request: &'a PolicyRequest<'a>,
+    ) -> BoxFuture<'a, Result<Decision, PolicyUnavailable>> {
+        Box::pin(async move { self.evaluate(request) })
+    }
+
+    fn snapshot(&self) -> Option<Arc<dyn PolicyEngine>> {
+        Some(Arc::new(self.standing()))
+    }
+}
+
+/// A [`RegoEngine`] with one set of policies, whatever is loaded later.
+struct Standing {
+    from: Arc<str>,
+    set: Arc<Set>,
+}
+
+impl Standing {
+    fn unknown(&self, name: &str) -> PolicyUnavailable {
+        let mut names: Vec<(usize, &str)> = self
+            .set
+            .names()
+            .into_iter()
+            .map(|known| (strsim::damerau_levenshtein(known, name), known))
+            .collect();
+        names.sort_unstable();
+        let near: Vec<String> = names
+            .iter()
+            .filter(|(distance, _)| *distance <= (name.len() / 3).max(2))
+            .take(3)
+            .map(|(_, known)| format!("`{known}`"))
+            .collect();
+        let hint = if near.is_empty() {
+            format!("{} policies are loaded", names.len())
+        } else {
+            format!("did you mean {}?", near.join(" or "))
+        };
+        let from = &self.from;
+        PolicyUnavailable::new(
+            PolicyErrorKind::UnknownPolicy,
+            format!("unknown policy `{name}`; {hint} (loaded from {from})"),
+        )
+    }
+}
+
+impl fmt::Debug for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Standing").field("policies", &self.set.names()).finish_non_exhaustive()
+    }
+}
+
+impl PolicyEngine for Standing {
+    fn evaluate(&self, request: &PolicyRequest<'_>) -> Result<Decision, PolicyUnavailable> {
+        let set = &self.set;
         let Some(policy) = set.get(request.policy) else {
-            return Err(self.unknown(&set, request.policy));
+            return Err(self.unknown(request.policy));
         };
         match set.allow(policy, request.input)? {
             Value::Bool(true) => Ok(Decision::Allow { digest: Some(Arc::clone(&policy.digest)) }),
             Value::Bool(false) | Value::Undefined => {
                 // The answer is no already: a reason that fails makes it neither better nor worse.
                 let reason = set.reason(policy, request.input).unwrap_or_else(|error| {
-                    tracing::warn!(policy = request.policy, %error, "the reason of a denial could not be had");
+                    let policy = request.policy;
+                    tracing::warn!(target: "kest", policy, %error, "the reason of a denial could not be had");
                     None
                 });
                 Ok(Decision::Deny { reason: reason.as_ref().and_then(bounded) })

@@ -2,7 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use regorus::unstable::{AssignOp, Expr, Literal, Module, Query, Rule, RuleAssign, RuleHead};
+use regorus::unstable::{Expr, Module, Rule, RuleHead};
+
+use self::walk::{Walk, declared, pattern};
+
+mod walk;
 
 /// A path below `data`, such as `["kest", "allow_trusted", "allow"]`.
 pub(super) type Path = Vec<String>;
@@ -16,18 +20,40 @@ pub(super) struct Outline {
     pub(super) rules: Vec<RuleOutline>,
     /// What `import data.…` names.
     pub(super) imports: Vec<Reference>,
+    /// A line that gives a name a second meaning, and the name.
+    pub(super) shadow: Option<(u32, String)>,
 }
 
 /// One definition of a rule.
 #[derive(Debug)]
 pub(super) struct RuleOutline {
     pub(super) path: Path,
-    pub(super) is_function: bool,
+    pub(super) kind: Kind,
+    pub(super) is_default: bool,
     pub(super) line: u32,
+    /// How deep its expressions are.
+    pub(super) depth: usize,
     pub(super) references: Vec<Reference>,
     pub(super) builtins: Vec<(String, u32)>,
     /// The line of an expression that this reading does not know.
     pub(super) unknown: Option<u32>,
+}
+
+impl RuleOutline {
+    pub(super) fn is_function(&self) -> bool {
+        matches!(self.kind, Kind::Function(_))
+    }
+}
+
+/// What a rule makes. All its definitions make the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Value,
+    Set,
+    /// An object, member by member.
+    Members,
+    /// A function of so many arguments.
+    Function(usize),
 }
 
 /// A use of something below `data`, up to its first part that is not constant.
@@ -43,8 +69,27 @@ impl Outline {
         let package = Chain::of(&module.package.refr).head();
         let mut names = Names { package: &package, own: BTreeSet::new(), aliases: BTreeMap::new() };
         let mut imports = Vec::new();
+        for rule in &module.policy {
+            names.own.extend(Chain::of(head(rule)).head().first().cloned());
+        }
+        let mut shadow = None;
+        let reserved = |name: &str| name == "input" || name == "data";
         for import in &module.imports {
             let chain = Chain::of(&import.refr);
+            if !chain.root().is_some_and(reserved) {
+                continue;
+            }
+            // `import input` and `import data` change nothing.
+            let alias = import.r#as.as_ref().map(|span| span.text().to_owned()).or(chain
+                .parts
+                .last()
+                .and_then(|part| match part {
+                    Part::Constant(name) => Some(name.clone()),
+                    Part::Computed(_) => None,
+                }));
+            if let Some(alias) = alias.filter(|alias| reserved(alias) || names.own.contains(alias)) {
+                shadow.get_or_insert((import.span.line, alias));
+            }
             if chain.root() != Some("data") {
                 continue;
             }
@@ -57,10 +102,12 @@ impl Outline {
             imports.push(Reference { path, line: import.span.line });
         }
         for rule in &module.policy {
-            names.own.extend(Chain::of(head(rule)).head().first().cloned());
+            if let Some(name) = root(head(rule)).filter(|name| reserved(name)) {
+                shadow.get_or_insert((rule.span().line, name.to_owned()));
+            }
         }
         let rules = module.policy.iter().map(|rule| names.rule(rule)).collect();
-        Self { file: file.to_owned(), package, rules, imports }
+        Self { file: file.to_owned(), package, rules, imports, shadow }
     }
 }
 
@@ -85,6 +132,11 @@ pub(super) fn head(rule: &Rule) -> &Expr {
         },
         Rule::Default { refr, .. } => refr,
     }
+}
+
+/// The name that a reference starts with.
+pub(super) fn root(reference: &Expr) -> Option<&str> {
+    Chain::of(reference).root()
 }
 
 /// A reference taken apart: `a.b[c].d` is the base `a` and three parts.
@@ -160,18 +212,22 @@ impl Names<'_> {
             references: Vec::new(),
             builtins: Vec::new(),
             unknown: None,
+            depth: 0,
+            loops: 0,
+            deepest: 0,
         };
-        let mut is_function = false;
+        let (kind, is_default) = kind(rule);
         match rule {
             Rule::Default { refr, args, value, .. } => {
-                is_function = !args.is_empty();
+                let mut bound = BTreeSet::new();
+                args.iter().for_each(|arg| pattern(arg, &mut bound));
+                walk.scopes.push(bound);
                 walk.parts(refr);
                 walk.expr(value);
             }
             Rule::Spec { head, bodies, .. } => {
                 let mut bound = BTreeSet::new();
                 if let RuleHead::Func { args, .. } = head {
-                    is_function = true;
                     args.iter().for_each(|arg| pattern(arg, &mut bound));
                 }
                 walk.scopes.push(bound);
@@ -197,181 +253,23 @@ impl Names<'_> {
                 }
             }
         }
-        let Walk { references, builtins, unknown, .. } = walk;
-        RuleOutline { path, is_function, line: rule.span().line, references, builtins, unknown }
+        let Walk { references, builtins, unknown, deepest: depth, .. } = walk;
+        RuleOutline { path, kind, is_default, line: rule.span().line, depth, references, builtins, unknown }
     }
 }
 
-struct Walk<'n> {
-    names: &'n Names<'n>,
-    scopes: Vec<BTreeSet<String>>,
-    references: Vec<Reference>,
-    builtins: Vec<(String, u32)>,
-    unknown: Option<u32>,
-}
-
-impl Walk<'_> {
-    fn query(&mut self, query: &Query, then: &mut dyn FnMut(&mut Self)) {
-        self.scopes.push(declared(query));
-        for statement in &query.stmts {
-            match &statement.literal {
-                Literal::SomeVars { .. } => {}
-                Literal::SomeIn { key, value, collection, .. } => {
-                    key.iter().chain([value, collection]).for_each(|expr| self.expr(expr));
-                }
-                Literal::Expr { expr, .. } | Literal::NotExpr { expr, .. } => self.expr(expr),
-                Literal::Every { key, value, domain, query, .. } => {
-                    self.expr(domain);
-                    let bound = key.iter().chain([value]).map(|span| span.text().to_owned());
-                    self.scopes.push(bound.collect());
-                    self.query(query, &mut |_| {});
-                    self.scopes.pop();
-                }
-            }
-            for with in &statement.with_mods {
-                self.expr(&with.refr);
-                self.expr(&with.r#as);
-            }
-        }
-        then(self);
-        self.scopes.pop();
-    }
-
-    fn assign(&mut self, assign: Option<&RuleAssign>) {
-        if let Some(assign) = assign {
-            self.expr(&assign.value);
-        }
-    }
-
-    /// What is computed inside a reference.
-    fn parts(&mut self, reference: &Expr) {
-        for part in &Chain::of(reference).parts {
-            if let Part::Computed(index) = part {
-                self.expr(index);
-            }
-        }
-    }
-
-    fn expr(&mut self, expr: &Expr) {
-        match expr {
-            Expr::String { .. }
-            | Expr::RawString { .. }
-            | Expr::Number { .. }
-            | Expr::Bool { .. }
-            | Expr::Null { .. } => {}
-            Expr::Var { .. } | Expr::RefDot { .. } | Expr::RefBrack { .. } => self.reference(expr),
-            Expr::Array { items, .. } | Expr::Set { items, .. } => {
-                items.iter().for_each(|item| self.expr(item));
-            }
-            Expr::Object { fields, .. } => {
-                for (_, key, value) in fields {
-                    self.expr(key);
-                    self.expr(value);
-                }
-            }
-            Expr::ArrayCompr { term, query, .. } | Expr::SetCompr { term, query, .. } => {
-                self.query(query, &mut |walk| walk.expr(term));
-            }
-            Expr::ObjectCompr { key, value, query, .. } => self.query(query, &mut |walk| {
-                walk.expr(key);
-                walk.expr(value);
-            }),
-            Expr::Call { fcn, params, .. } => {
-                self.call(fcn);
-                params.iter().for_each(|param| self.expr(param));
-            }
-            Expr::UnaryExpr { expr, .. } => self.expr(expr),
-            Expr::BinExpr { lhs, rhs, .. }
-            | Expr::BoolExpr { lhs, rhs, .. }
-            | Expr::ArithExpr { lhs, rhs, .. }
-            | Expr::AssignExpr { lhs, rhs, .. } => {
-                self.expr(lhs);
-                self.expr(rhs);
-            }
-            Expr::Membership { key, value, collection, .. } => {
-                key.iter().chain([value, collection]).for_each(|expr| self.expr(expr));
-            }
-            // The library grows expressions with its features, whoever turns them on: none goes unread.
-            #[allow(
-                unreachable_patterns,
-                reason = "which expressions there are depends on regorus' features"
-            )]
-            _ => self.unknown = Some(expr.span().line),
-        }
-    }
-
-    fn reference(&mut self, expr: &Expr) {
-        let chain = Chain::of(expr);
-        match chain.root() {
-            Some(root) => {
-                if let Some(path) = self.resolve(root, chain.constants()) {
-                    self.references.push(Reference { path, line: expr.span().line });
-                }
-            }
-            None => self.expr(chain.base),
-        }
-        self.parts(expr);
-    }
-
-    fn call(&mut self, function: &Expr) {
-        let chain = Chain::of(function);
-        let line = function.span().line;
-        match chain.root() {
-            Some(root) => match self.resolve(root, chain.constants()) {
-                Some(path) => self.references.push(Reference { path, line }),
-                None => self.builtins.push((chain.head().join("."), line)),
-            },
-            None => self.unknown = Some(line),
-        }
-    }
-
-    /// Where a name leads below `data`, if it does.
-    fn resolve(&self, root: &str, rest: Path) -> Option<Path> {
-        if self.scopes.iter().any(|scope| scope.contains(root)) {
-            return None;
-        }
-        if root == "data" {
-            return Some(rest);
-        }
-        if self.names.own.contains(root) {
-            let own = self.names.package.iter().cloned().chain([root.to_owned()]);
-            return Some(own.chain(rest).collect());
-        }
-        let alias = self.names.aliases.get(root)?;
-        Some(alias.iter().cloned().chain(rest).collect())
-    }
-}
-
-/// The variables that a query's own statements declare.
-fn declared(query: &Query) -> BTreeSet<String> {
-    let mut bound = BTreeSet::new();
-    for statement in &query.stmts {
-        match &statement.literal {
-            Literal::SomeVars { vars, .. } => bound.extend(vars.iter().map(|span| span.text().to_owned())),
-            Literal::SomeIn { key, value, .. } => {
-                key.iter().chain([value]).for_each(|expr| pattern(expr, &mut bound));
-            }
-            Literal::Expr { expr, .. } => {
-                if let Expr::AssignExpr { op: AssignOp::ColEq, lhs, .. } = &**expr {
-                    pattern(lhs, &mut bound);
-                }
-            }
-            Literal::NotExpr { .. } | Literal::Every { .. } => {}
-        }
-    }
-    bound
-}
-
-/// The variables of a pattern.
-fn pattern(expr: &Expr, bound: &mut BTreeSet<String>) {
-    match expr {
-        Expr::Var { span, .. } => {
-            bound.insert(span.text().to_owned());
-        }
-        Expr::Array { items, .. } | Expr::Set { items, .. } => {
-            items.iter().for_each(|item| pattern(item, bound));
-        }
-        Expr::Object { fields, .. } => fields.iter().for_each(|(_, _, value)| pattern(value, bound)),
-        _ => {}
+fn kind(rule: &Rule) -> (Kind, bool) {
+    let value = |refr| {
+        let computed = Chain::of(refr).parts.iter().any(|part| matches!(part, Part::Computed(_)));
+        if computed { Kind::Members } else { Kind::Value }
+    };
+    match rule {
+        Rule::Default { refr, args, .. } if args.is_empty() => (value(refr), true),
+        Rule::Default { args, .. } => (Kind::Function(args.len()), true),
+        Rule::Spec { head, .. } => match head {
+            RuleHead::Compr { refr, .. } => (value(refr), false),
+            RuleHead::Set { .. } => (Kind::Set, false),
+            RuleHead::Func { args, .. } => (Kind::Function(args.len()), false),
+        },
     }
 }

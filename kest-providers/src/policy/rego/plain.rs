@@ -4,7 +4,8 @@
 //! turns an error inside a rule that another rule uses (a built-in's, or two results of one rule) into "undefined",
 //! where the interpreter fails; `not` of undefined is true, so that could allow what must be refused. Hence the
 //! machine gets only rules in which nothing can fail: comparisons and membership of the input's members,
-//! constants, and other such rules whose only result is one constant. On those the two agree, which is tested.
+//! constants, and other such rules whose only result is one constant, in a module all of whose rules are plain names
+//! (`x.y` is a part of `x`, which the machine does not see). On those the two agree, which is tested.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,12 +14,14 @@ use regorus::unstable::{Expr, Literal, Module, Rule, RuleHead};
 
 use super::input::Members;
 use super::outline::{constant_text, head};
+use super::parse::bare;
 
 /// If a rule of the module, and whatever it uses, is plain: which members of the input they read.
 pub(super) fn plain(module: &Module, rule: &str) -> Option<Members> {
     let mut definitions: BTreeMap<&str, Vec<&Rule>> = BTreeMap::new();
     for rule in &module.policy {
-        let Expr::Var { span, .. } = head(rule) else { continue };
+        // `x.y` is a part of `x`, and in conflict with a rule of that name.
+        let Expr::Var { span, .. } = head(rule) else { return None };
         definitions.entry(span.text()).or_default().push(rule);
     }
     let mut done = BTreeSet::new();
@@ -57,6 +60,7 @@ fn plain_rule<'m>(rule: &'m Rule, uses: &mut Uses<'m>) -> Option<Part> {
         Rule::Default { args, value, .. } => {
             (args.is_empty() && constant(value).is_some()).then_some(Part::Default)
         }
+        Rule::Spec { .. } if bare(rule) => None,
         Rule::Spec { head: RuleHead::Compr { assign, .. }, bodies, .. } => {
             let result = match assign {
                 None => Value::from(true),

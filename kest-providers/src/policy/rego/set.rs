@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::error::Error as StdError;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use sha2::{Digest, Sha256};
 use super::check::{check, path_of, refers_outside};
 use super::input::{self, Members};
 use super::outline::Outline;
+use super::parse::{located, parse};
 use super::plain::plain;
 use super::refuse;
 use super::source::Source;
@@ -95,7 +97,7 @@ impl Set {
             let allow = rule(outline, "allow");
             let reason = ["reason", "deny_reason"].into_iter().find(|name| {
                 let path = path_of(&outline.package, name);
-                outline.rules.iter().any(|rule| rule.path == path && !rule.is_function)
+                outline.rules.iter().any(|rule| rule.path == path && !rule.is_function())
             });
             // What the machine's compiler does not know is left to the interpreter.
             let machine = plain(module, "allow").and_then(|members| {
@@ -149,7 +151,7 @@ impl Set {
     fn interpret(&self, rule: &str, input: Value) -> Result<Value, Failure> {
         let mut engine = self.interpreters.take().unwrap_or_else(|| self.prototype.clone());
         engine.set_input(input);
-        let value = engine.eval_rule(rule.to_owned()).map_err(|error| Failure {
+        let value = caught(|| engine.eval_rule(rule.to_owned()))?.map_err(|error| Failure {
             timed_out: matches!(error.downcast_ref(), Some(LimitError::TimeLimitExceeded { .. })),
             cause: error.into(),
         })?;
@@ -173,7 +175,7 @@ impl Machine {
             }
         };
         vm.set_input(input);
-        let value = vm.execute_entry_point_by_index(0)?;
+        let value = caught(|| vm.execute_entry_point_by_index(0))??;
         vm.set_input(Value::Undefined);
         self.idle.put(vm);
         Ok(value)
@@ -208,35 +210,16 @@ struct Failure {
     cause: Box<dyn StdError + Send + Sync>,
 }
 
+/// The library's built-ins are many: one that panics fails its policy, and the evaluator is not used again.
+fn caught<T>(evaluate: impl FnOnce() -> T) -> Result<T, Failure> {
+    catch_unwind(AssertUnwindSafe(evaluate)).map_err(|_| Failure { timed_out: false, cause: PANICKED.into() })
+}
+
+const PANICKED: &str = "the evaluator panicked";
+
 impl From<VmError> for Failure {
     fn from(error: VmError) -> Self {
         Self { timed_out: matches!(error, VmError::TimeLimitExceeded { .. }), cause: error.into() }
-    }
-}
-
-/// Adds a source in the language version that it is written in.
-fn parse(engine: &mut Engine, source: &Source) -> Result<(), PolicyUnavailable> {
-    let mut add = |v0| {
-        engine.set_rego_v0(v0);
-        let added = engine.add_policy(source.file.clone(), source.text.clone());
-        engine.set_rego_v0(false);
-        added.map_err(|error| error.to_string())
-    };
-    let Err(v1) = add(false) else { return Ok(()) };
-    match add(true) {
-        Ok(_) => {
-            tracing::warn!(
-                file = %source.file,
-                "policy file `{}` is written in Rego v0; add `import rego.v1`, and `if` before each body",
-                source.file
-            );
-            Ok(())
-        }
-        // The reading that got further is the one that was meant.
-        Err(v0) => {
-            let error = if position(&v0) > position(&v1) { v0 } else { v1 };
-            Err(refuse(located(&error, &format!("`{}` cannot be parsed", source.file))))
-        }
     }
 }
 
@@ -253,28 +236,6 @@ fn failed(policy: &Policy, failure: Failure) -> PolicyUnavailable {
     let kind = if failure.timed_out { PolicyErrorKind::Timeout } else { PolicyErrorKind::Evaluation };
     let message = located(&failure.cause.to_string(), &format!("policy `{}` failed", policy.file));
     PolicyUnavailable::new(kind, message).with_source(failure.cause)
-}
-
-/// The library's message, which spreads over lines and shows the source, as one line that names the place.
-fn located(error: &str, otherwise: &str) -> String {
-    let error = error.trim();
-    let last = error.lines().last().unwrap_or_default();
-    let what = last.strip_prefix("error: ").unwrap_or(last);
-    match place(error) {
-        Some(place) => format!("{place}: {what}"),
-        None => format!("{otherwise}: {what}"),
-    }
-}
-
-/// `file:line:column` of an error.
-fn place(error: &str) -> Option<&str> {
-    error.lines().find_map(|line| line.strip_prefix("--> "))
-}
-
-fn position(error: &str) -> Option<(u32, u32)> {
-    let mut parts = place(error)?.rsplit(':').map(str::parse);
-    let (column, line) = (parts.next()?.ok()?, parts.next()?.ok()?);
-    Some((line, column))
 }
 
 /// `sha256:<hex>` of the policy's text. A policy that uses others is decided by all of them: the digest is then

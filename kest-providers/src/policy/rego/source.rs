@@ -18,7 +18,7 @@ pub(super) struct Source {
     pub(super) text: String,
 }
 
-const MAX_FILE: u64 = 1024 * 1024;
+pub(super) const MAX_FILE: usize = 1024 * 1024;
 const MAX_FILES: usize = 10_000;
 const MAX_FOLDERS: usize = 32;
 
@@ -97,7 +97,7 @@ pub(super) fn folder(root: &Path) -> Result<Vec<Source>, PolicyUnavailable> {
             let file = path.display().to_string();
             check_name(&name, &file)?;
             let size = fs::metadata(&real).map_err(|error| unreadable(&path, error))?.len();
-            if size > MAX_FILE {
+            if usize::try_from(size).map_or(true, |size| size > MAX_FILE) {
                 return Err(refuse(format!("`{file}` has {size} bytes; a policy may have {MAX_FILE}")));
             }
             let text = fs::read_to_string(&real).map_err(|error| unreadable(&path, error))?;

@@ -24,6 +24,8 @@ fn only_rules_that_cannot_fail_take_the_fast_path() {
         assert!(is_fast(body), "{body}");
     }
     for body in [
+        "allow if not x\nx := true\ny.z := 1",
+        "default allow := false\nallow if input.a\nreason[\"x\"] := 1",
         "default allow := false\nallow if startswith(input.a, \"x\")",
         "default allow := false\nallow if not bad\nbad if regex.match(\"[\", input.x)",
         "default allow := false\nallow if input.a + 1 > 2",
@@ -79,6 +81,105 @@ fn both_ways_decide_the_same() {
     assert!(allowed > 200 && other > 200, "{allowed} allowed, {other} not: the policies say too little");
 }
 
+/// The heads that the analysis of plain policies is not about, among those that it is about.
+#[test]
+fn whatever_is_loaded_decides_the_same_both_ways() {
+    let inputs = [
+        "{}",
+        r#"{"a":1,"b":2,"c":{"d":1},"l":[1,"x"]}"#,
+        r#"{"a":"x","b":false,"c":null,"l":["x"]}"#,
+        "null",
+    ]
+    .map(|json| Value::from_json_str(json).unwrap());
+    let mut dice = Dice(0x2545_f491_4f6c_dd1d);
+    let (mut refused, mut slow_only, mut fast) = (0, 0, 0);
+    for _ in 0..1500 {
+        let body = dice.any_policy();
+        let text = format!("package t\nimport rego.v1\n{body}");
+        let Ok(set) = Set::build(&[source::given("t", text).unwrap()], Duration::from_secs(1)) else {
+            refused += 1;
+            continue;
+        };
+        let policy = set.get("t").unwrap();
+        let Some(machine) = &policy.machine else {
+            slow_only += 1;
+            continue;
+        };
+        fast += 1;
+        for input in &inputs {
+            let quick = machine.run(input.clone()).map_err(|e| e.cause.to_string()).unwrap();
+            let slow = set.interpret(&policy.allow, input.clone()).map_err(|e| e.cause.to_string());
+            assert_eq!(Ok(quick), slow, "{body}\ninput {input}");
+        }
+    }
+    let counts = format!("{refused} refused, {slow_only} slow, {fast} fast");
+    assert!(refused > 100 && slow_only > 100 && fast > 100, "{counts}: the policies say too little");
+}
+
+/// Undefined for an empty collection, or for a text that is no UUID: as OPA documents it.
+const UNDEFINED_IN_OPA: &[&str] = &["max", "min", "uuid.parse"];
+
+#[test]
+fn no_built_in_is_undefined_for_a_wrong_argument() {
+    let values = [
+        "null",
+        "\"[\"",
+        "\"\"",
+        "\"x\"",
+        "-1",
+        "0",
+        "1.5",
+        "1e300",
+        "\"9999-99-99\"",
+        "true",
+        "[]",
+        "[null]",
+        "[[1]]",
+        "{}",
+        r#"{"a":null}"#,
+    ]
+    .map(|json| Value::from_json_str(json).unwrap());
+    let mut names: Vec<(&str, u8)> =
+        regorus::unstable::BUILTINS.iter().map(|(name, (_, arity))| (*name, *arity)).collect();
+    names.sort_unstable();
+    let (mut undefined, mut tried) = (std::collections::BTreeMap::new(), 0);
+    for (name, arity) in names {
+        let args = ["input[0]", "input[1]", "input[2]", "input[3]"].get(..usize::from(arity.min(4))).unwrap();
+        let call = format!("{name}({})", args.join(", "));
+        let text = format!("package t\nimport rego.v1\nallow if not ok\nok if {{ x := {call} }}");
+        let Ok(set) = Set::build(&[source::given("t", text).unwrap()], Duration::from_secs(1)) else {
+            continue;
+        };
+        tried += 1;
+        let policy = set.get("t").unwrap();
+        let count = values.len().pow(u32::from(arity.min(3)));
+        for n in 0..count {
+            let pick = |place: usize| {
+                values[n / values.len().pow(u32::try_from(place).unwrap()) % values.len()].clone()
+            };
+            let input = Value::from(vec![pick(0), pick(1), pick(2), pick(1)]);
+            match set.interpret(&policy.allow, input.clone()) {
+                Ok(value) if value == Value::from(true) => {
+                    undefined.entry(name).or_insert(format!("undefined for {input}"));
+                }
+                Err(failure) if failure.cause.to_string() == PANICKED => {
+                    undefined.entry(name).or_insert(format!("panics for {input}"));
+                }
+                Ok(_) | Err(_) => {}
+            }
+        }
+    }
+    assert!(tried > 90, "{tried}");
+    UNDEFINED_IN_OPA.iter().for_each(|name| drop(undefined.remove(name)));
+    assert!(undefined.is_empty(), "{undefined:#?}");
+}
+
+#[test]
+fn a_panic_of_the_evaluator_is_a_failure() {
+    let failure = caught(|| [0; 1].windows(std::hint::black_box(0)).count()).unwrap_err();
+    assert_eq!(failed(set("allow := true").get("t").unwrap(), failure).kind(), PolicyErrorKind::Evaluation);
+}
+
 /// Makes plain policies, the same ones each time.
 struct Dice(u64);
 
@@ -95,6 +196,42 @@ impl Dice {
         let (first, second) = (self.body(&["r1", "r2"]), self.body(&["r2", "input"]));
         let kind = self.roll(&["", "default r1 := false\n", "default r1 := \"k\"\n"]);
         format!("{default}{kind}r1 if {r1}\nr2 := \"k\" if {r2}\n{head} {first}\nallow if {second}")
+    }
+
+    fn any_policy(&mut self) -> String {
+        let mut policy = String::new();
+        let mut known = Vec::new();
+        for name in ["r1", "r2", "r3", "allow"] {
+            let mut defaults = vec!["", "", "", "default R := false\n", "default R := \"k\"\n"];
+            if name == "r3" {
+                defaults.push("default R := false\ndefault R := true\n");
+            }
+            policy += &self.roll(&defaults).replace('R', name);
+            for _ in 0..self.roll(&["1", "1", "2"]).parse::<u8>().unwrap() {
+                let (body, other) = (self.body(&known), self.body(&known));
+                let heads = ["R if B", "R if B", "R if B", "R if B", "R := true if B", "R := true"];
+                let odd = [
+                    "R := \"k\" if B",
+                    "R.d if B",
+                    "R.d := 1",
+                    "R[\"d\"] := true if B",
+                    "R[k] := 1 if some k in input.l",
+                    "R contains \"x\" if B",
+                    "R contains input.a",
+                    "R if B\nelse := false if O",
+                    "R := true if B\nelse if O",
+                    "q.R := 1",
+                    "R := input.a",
+                    "R if { some x in input.l; x == 1 }",
+                ];
+                let often = self.roll(&["often", "often", "often", "seldom"]) == "often";
+                let head = if often { self.roll(&heads) } else { self.roll(&odd) };
+                policy += &head.replace('R', name).replace('B', &body).replace('O', &other);
+                policy.push('\n');
+            }
+            known.push(name);
+        }
+        policy
     }
 
     fn body(&mut self, rules: &[&str]) -> String {
