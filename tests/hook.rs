@@ -1,12 +1,9 @@
 //! What happens around a protected call (spec §6): what is refused, what is recorded, and when the body runs.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use kest::audit::{AuditRecord, AuditSink};
-use kest::error::{AuditError, AuditErrorKind, ConfigurationErrorKind, IdentityError, IdentityErrorKind};
+use kest::error::{ConfigurationErrorKind, IdentityError, IdentityErrorKind};
 use kest::identity::{BoxFuture, IdentityProvider, StaticIdentity};
 use kest::jws::Jws;
 use kest::keys::Jwks;
@@ -15,7 +12,6 @@ use kest::trust::TrustEvaluator;
 use kest::{Error, Kest, kest_verified};
 use kest_tests::{kest, payloads, verify, workload};
 use serde_json::json;
-use sha2::{Digest, Sha256};
 
 fn allow() -> Kest {
     kest(&workload("w"), MockPolicyEngine::allow())
@@ -289,127 +285,6 @@ async fn if_signing_fails_the_body_does_not_run() {
     }
 }
 
-/// Keeps what it is given until it is full.
-#[derive(Debug, Clone)]
-struct Sink {
-    room: usize,
-    taken: Arc<AtomicUsize>,
-}
-
-impl AuditSink for Sink {
-    fn append(&self, record: &AuditRecord<'_>) -> Result<(), AuditError> {
-        assert_eq!(*record.hash, <[u8; 32]>::from(Sha256::digest(record.jws)));
-        if self.taken.load(Ordering::SeqCst) == self.room {
-            return Err(AuditError::new(AuditErrorKind::Full, "the audit store is full"));
-        }
-        self.taken.fetch_add(1, Ordering::SeqCst);
-        Ok(())
-    }
-    fn append_async<'a>(&'a self, record: &'a AuditRecord<'a>) -> BoxFuture<'a, Result<(), AuditError>> {
-        Box::pin(async move { self.append(record) })
-    }
-}
-
-#[tokio::test]
-async fn an_entry_is_acknowledged_before_the_body_runs_or_the_body_does_not_run() {
-    #[kest_verified(policy = "kest", source_type = "system")]
-    async fn protected(ran: &Cell<usize>, sink: &Sink) -> Result<(), Error> {
-        ran.set(ran.get() + 1);
-        assert_eq!(sink.taken.load(Ordering::SeqCst), ran.get(), "not acknowledged when the body ran");
-        Ok(())
-    }
-    let sink = Sink { room: 2, taken: Arc::default() };
-    let kest = Kest::builder()
-        .identity(workload("w"))
-        .engine(MockPolicyEngine::allow())
-        .audit(sink.clone())
-        .without_config()
-        .build()
-        .unwrap();
-    let ran = Cell::new(0);
-    let ((), passport) = kest
-        .scope(async {
-            protected(&ran, &sink).await.unwrap();
-            protected(&ran, &sink).await.unwrap();
-            let error = protected(&ran, &sink).await.unwrap_err();
-            assert!(matches!(error, Error::Audit(_)) && !error.is_denied(), "{error}");
-        })
-        .with_passport()
-        .await;
-    assert_eq!((ran.get(), passport.len()), (2, 2));
-}
-
-#[tokio::test]
-async fn record_output_adds_a_completion_after_the_body() {
-    #[kest_verified(policy = "kest", source_type = "system", hash_input(id, amount), record_output)]
-    async fn pay(id: &str, amount: u32) -> Result<serde_json::Value, Error> {
-        step()?;
-        Ok(json!({ "paid": amount, "id": id }))
-    }
-    #[kest_verified(policy = "kest")]
-    fn step() -> Result<(), Error> {
-        Ok(())
-    }
-    let identity = workload("w");
-    let kest = kest(&identity, MockPolicyEngine::allow());
-    let (result, passport) = kest.scope(pay("x", 5)).with_passport().await;
-    result.unwrap();
-    let entries = payloads(&passport);
-    let sha = |text: &str| kest_tests::hex(&Sha256::digest(text));
-    assert_eq!(entries[0]["input_hash"], sha(r#"{"amount":5,"id":"x"}"#));
-    assert_eq!(entries[0]["content_hash"], "");
-    let completion = &entries[2];
-    assert_eq!(completion["classification"], "completion");
-    assert_eq!(completion["metadata"]["completes"], entries[0]["entry_id"]);
-    assert_eq!(completion["metadata"]["outcome"], "ok");
-    assert_eq!(completion["content_hash"], sha(r#"{"id":"x","paid":5}"#));
-    assert_eq!(completion["parent_ids"], json!([passport.entries()[1].hash()]));
-    verify(&passport, &[&identity]);
-}
-
-#[test]
-fn a_failed_body_is_completed_as_an_error() {
-    #[kest_verified(policy = "kest", source_type = "system", record_output)]
-    fn pay() -> Result<u8, Error> {
-        refused()
-    }
-    fn refused() -> Result<u8, Error> {
-        Err(AuditError::new(AuditErrorKind::Closed, "the body's own error").into())
-    }
-    let identity = workload("w");
-    let kest = kest(&identity, MockPolicyEngine::allow());
-    let scope = kest.enter();
-    assert_eq!(pay().unwrap_err().to_string(), "the body's own error");
-    let completion = payloads(&scope.passport())[1].clone();
-    assert_eq!(
-        (&completion["metadata"]["outcome"], &completion["content_hash"]),
-        (&json!("error"), &json!(""))
-    );
-    verify(&scope.passport(), &[&identity]);
-}
-
-#[tokio::test]
-async fn an_output_that_cannot_be_recorded_says_that_the_call_has_run() {
-    #[kest_verified(policy = "kest", source_type = "system", record_output)]
-    fn pay(ran: &Cell<bool>) -> Result<f64, Error> {
-        ran.set(true);
-        Ok(f64::NAN)
-    }
-    #[kest_verified(policy = "kest", source_type = "system", record_output)]
-    async fn pay_async(ran: &Cell<bool>) -> Result<f64, Error> {
-        ran.set(true);
-        Ok(f64::NAN)
-    }
-    let kest = allow();
-    let _scope = kest.enter();
-    for asynchronous in [false, true] {
-        let ran = Cell::new(false);
-        let error = if asynchronous { pay_async(&ran).await } else { pay(&ran) }.unwrap_err();
-        assert!(ran.get() && error.already_executed() && !error.is_denied());
-        assert!(error.to_string().contains("do not retry"), "{error}");
-    }
-}
-
 #[test]
 fn a_call_compiled_with_a_configuration_refuses_to_run_without_one() {
     use kest::__private::{CallSpec, Invocation, begin_sync};
@@ -452,78 +327,6 @@ fn labels_of_ones_own_are_signed() {
     protected(7).unwrap();
     let labels = payloads(&scope.passport())[0]["labels"].clone();
     assert_eq!((&labels["team"], &labels["ticket"]), (&json!("risk"), &json!("T-7")));
-}
-
-/// Answers by the set of policies it stands for.
-#[derive(Debug, Clone)]
-struct Reloading(Arc<std::sync::RwLock<Vec<&'static str>>>);
-
-impl Reloading {
-    fn decide(allowed: &[&str], policy: &str) -> kest::policy::Decision {
-        if allowed.contains(&policy) {
-            kest::policy::Decision::allow()
-        } else {
-            kest::policy::Decision::deny()
-        }
-    }
-}
-
-impl kest::policy::PolicyEngine for Reloading {
-    fn evaluate(
-        &self,
-        request: &kest::policy::PolicyRequest<'_>,
-    ) -> Result<kest::policy::Decision, kest::error::PolicyUnavailable> {
-        Ok(Self::decide(&self.0.read().unwrap(), request.policy))
-    }
-
-    fn evaluate_async<'a>(
-        &'a self,
-        request: &'a kest::policy::PolicyRequest<'a>,
-    ) -> BoxFuture<'a, Result<kest::policy::Decision, kest::error::PolicyUnavailable>> {
-        Box::pin(async move { self.evaluate(request) })
-    }
-
-    fn snapshot(&self) -> Option<Arc<dyn kest::policy::PolicyEngine>> {
-        let now = self.0.read().unwrap().clone();
-        let live = Arc::clone(&self.0);
-        Some(Arc::new(MockPolicyEngine::new(move |request| {
-            // A reload right after the first question: neither set allows both policies.
-            *live.write().unwrap() = vec!["b"];
-            Ok(Self::decide(&now, request.policy))
-        })))
-    }
-}
-
-#[test]
-fn one_call_is_judged_by_one_set_of_policies() {
-    #[kest_verified(policy = unchecked(["a", "b"]), source_type = "system")]
-    fn protected() -> Result<(), Error> {
-        panic!("the body ran")
-    }
-    let kest = kest(&workload("w"), Reloading(Arc::new(std::sync::RwLock::new(vec!["a"]))));
-    let _scope = kest.enter();
-    assert_eq!(protected().unwrap_err().denial().unwrap().policy(), "b");
-}
-
-#[test]
-fn two_texts_under_one_name_are_an_error() {
-    fn engine(digest: &'static str) -> MockPolicyEngine {
-        MockPolicyEngine::new(move |_| Ok(kest::policy::Decision::Allow { digest: Some(Arc::from(digest)) }))
-    }
-    #[kest_verified(policy = "kest", source_type = "system", engine = engine("sha256:b"))]
-    fn protected() -> Result<(), Error> {
-        panic!("the body ran")
-    }
-    let kest = Kest::builder()
-        .identity(workload("w"))
-        .engine(engine("sha256:a"))
-        .config(kest::config::Config::parse("[policies]\nenterprise = [\"kest\"]").unwrap())
-        .build()
-        .unwrap();
-    let _scope = kest.enter();
-    let error = protected().unwrap_err();
-    assert_eq!(configuration(&error), ConfigurationErrorKind::PolicyNames);
-    assert!(error.to_string().contains("another name"), "{error}");
 }
 
 #[test]

@@ -1,10 +1,12 @@
 //! Code cannot lift a tier (spec §11).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use kest::config::Config;
-use kest::policy::MockPolicyEngine;
+use kest::error::{ConfigurationErrorKind, PolicyUnavailable};
+use kest::identity::BoxFuture;
+use kest::policy::{Decision, MockPolicyEngine, PolicyEngine, PolicyRequest};
 use kest::{Error, Kest, kest_verified};
 use kest_tests::{kest, workload};
 use serde_json::json;
@@ -191,4 +193,74 @@ fn an_unknown_name_in_a_tier_is_an_error_and_no_skip() {
     assert!(matches!(error, Error::PolicyUnavailable(_)), "{error}");
     assert!(error.to_string().contains("baseline/missing"), "{error}");
     assert!(scope.passport().is_empty());
+}
+
+/// Answers by the set of policies it stands for.
+#[derive(Debug, Clone)]
+struct Reloading(Arc<RwLock<Vec<&'static str>>>);
+
+impl Reloading {
+    fn decide(allowed: &[&str], policy: &str) -> Decision {
+        if allowed.contains(&policy) { Decision::allow() } else { Decision::deny() }
+    }
+}
+
+impl PolicyEngine for Reloading {
+    fn evaluate(&self, request: &PolicyRequest<'_>) -> Result<Decision, PolicyUnavailable> {
+        Ok(Self::decide(&self.0.read().unwrap(), request.policy))
+    }
+
+    fn evaluate_async<'a>(
+        &'a self,
+        request: &'a PolicyRequest<'a>,
+    ) -> BoxFuture<'a, Result<Decision, PolicyUnavailable>> {
+        Box::pin(async move { self.evaluate(request) })
+    }
+
+    fn snapshot(&self) -> Option<Arc<dyn PolicyEngine>> {
+        let now = self.0.read().unwrap().clone();
+        let live = Arc::clone(&self.0);
+        Some(Arc::new(MockPolicyEngine::new(move |request| {
+            // A reload right after the first question: neither set allows both policies.
+            *live.write().unwrap() = vec!["b"];
+            Ok(Self::decide(&now, request.policy))
+        })))
+    }
+}
+
+#[test]
+fn one_call_is_judged_by_one_set_of_policies() {
+    #[kest_verified(policy = unchecked(["a", "b"]), source_type = "system")]
+    fn protected() -> Result<(), Error> {
+        panic!("the body ran")
+    }
+    let _turn = global("", MockPolicyEngine::allow());
+    let kest = kest(&workload("w"), Reloading(Arc::new(RwLock::new(vec!["a"]))));
+    let _scope = kest.enter();
+    assert_eq!(protected().unwrap_err().denial().unwrap().policy(), "b");
+}
+
+#[test]
+fn two_texts_under_one_name_are_an_error() {
+    fn engine(digest: &'static str) -> MockPolicyEngine {
+        MockPolicyEngine::new(move |_| Ok(Decision::Allow { digest: Some(Arc::from(digest)) }))
+    }
+    #[kest_verified(policy = "kest", source_type = "system", engine = engine("sha256:b"))]
+    fn protected() -> Result<(), Error> {
+        panic!("the body ran")
+    }
+    let _turn = global("", MockPolicyEngine::allow());
+    let kest = Kest::builder()
+        .identity(workload("w"))
+        .engine(engine("sha256:a"))
+        .config(Config::parse("[policies]\nenterprise = [\"kest\"]").unwrap())
+        .build()
+        .unwrap();
+    let _scope = kest.enter();
+    let error = protected().unwrap_err();
+    assert!(
+        matches!(&error, Error::Configuration(e) if e.kind() == ConfigurationErrorKind::PolicyNames),
+        "{error}"
+    );
+    assert!(error.to_string().contains("another name"), "{error}");
 }
