@@ -4,6 +4,7 @@
 mod verify_support;
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use kest_core::verify::UnverifiedPassport;
 use serde_json::{Value, json};
@@ -27,8 +28,12 @@ fn render(case: &Case) -> String {
     format!("{}\n", serde_json::to_string_pretty(&sorted).unwrap())
 }
 
+/// Where files are written anew, nobody reads them half-written.
+static FILES: Mutex<()> = Mutex::new(());
+
 #[test]
 fn the_files_are_what_the_table_makes() {
+    let _files = FILES.lock().unwrap_or_else(PoisonError::into_inner);
     let bless = std::env::var_os("KEST_BLESS").is_some();
     let cases = cases::all();
     for case in &cases {
@@ -51,6 +56,7 @@ fn the_files_are_what_the_table_makes() {
 
 #[test]
 fn every_file_gets_its_verdict() {
+    let _files = FILES.lock().unwrap_or_else(PoisonError::into_inner);
     let mut failures = Vec::new();
     for file in std::fs::read_dir(folder()).unwrap() {
         let path = file.unwrap().path();
