@@ -238,9 +238,9 @@ pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
 /// Lowercase hex.
 pub(crate) fn hex<const N: usize>(bytes: &[u8; N]) -> String {
     let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' - 10 + nibble };
-    let mut text = Vec::with_capacity(N * 2);
-    for byte in bytes {
-        text.extend_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+    let mut text = vec![0; N * 2];
+    for (pair, byte) in text.as_chunks_mut().0.iter_mut().zip(bytes) {
+        *pair = [digit(byte >> 4), digit(byte & 15)];
     }
     // Only digits and letters, so there is no error to lose.
     String::from_utf8(text).unwrap_or_default()
