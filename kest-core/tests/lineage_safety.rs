@@ -8,12 +8,12 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
 use futures_core::Stream;
-use kest_core::__private::Invocation;
+use kest_core::__private::{CallSpec, Invocation};
 use kest_core::config::Config;
 use kest_core::lineage::{Lineage, LineageExt, get_current_passport, with_user};
 use kest_core::verify::{UnverifiedPassport, Verifier};
 use kest_core::{Kest, Passport};
-use support::{TestEngine, TestIdentity, invoke, kest, op, payload, shape, spec, sync};
+use support::{PLAIN, TestEngine, TestIdentity, invoke, kest, op, payload, shape, spec, sync};
 use tokio::task::yield_now;
 
 fn taints(passport: &Passport) -> BTreeSet<String> {
@@ -29,24 +29,10 @@ fn configured(text: &str) -> Kest {
     Kest::builder().identity(TestIdentity).engine(TestEngine).config(config).build().unwrap()
 }
 
+/// A call without a source of its own.
 fn unnamed(name: &str) -> Invocation {
-    // Without a source of its own.
-    let spec = spec(name);
-    let spec = Box::leak(Box::new(kest_core::__private::CallSpec {
-        operation: spec.operation,
-        span: spec.span,
-        function: spec.function,
-        policies: spec.policies,
-        classification: spec.classification,
-        source_type: None,
-        added_taints: &[],
-        removed_taints: &[],
-        trust_override: None,
-        sanitizer: false,
-        labels: &[],
-        config_seen: None,
-    }));
-    Invocation::new(spec)
+    let spec = CallSpec { operation: name.to_owned().leak(), source_type: None, ..PLAIN };
+    Invocation::new(Box::leak(Box::new(spec)))
 }
 
 fn trust(passport: &Passport) -> u8 {

@@ -197,7 +197,6 @@ impl Prepared {
     }
 
     /// Writes the parents' hashes anew.
-    /// Writes the parents' hashes anew.
     pub(super) fn name_parents(&mut self) {
         self.parent_hashes = match self.parents.is_empty() {
             true => vec!["0".to_owned()],

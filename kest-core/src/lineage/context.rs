@@ -160,10 +160,7 @@ impl<F: Future> Future for WithIdentity<F> {
 
 fn open(member: Member, value: Result<Value, CanonicalError>, made_in: Option<Arc<Scope>>) -> OpenScope {
     let current = scope::here_or(made_in);
-    let mut env = match &current {
-        Some(current) => ScopeEnv::clone(current.env()),
-        None => ScopeEnv { trace_id: crate::clock::random_trace_id(), ..ScopeEnv::default() },
-    };
+    let mut env = ScopeEnv::inside(current.as_ref());
     let mut mirrored = None;
     match value {
         Ok(Value::Null) => *member.of_mut(&mut env.ambient) = None,
@@ -179,7 +176,7 @@ fn open(member: Member, value: Result<Value, CanonicalError>, made_in: Option<Ar
     let env = Arc::new(env);
     let scope = match &current {
         Some(current) => Scope::branch(current, env),
-        None => Scope::root(env, crate::passport::Tips::new()),
+        None => Scope::root(env),
     };
     let mut open = OpenScope::new(scope);
     if mirrored.is_some() || open.context.baggage().get(member.baggage_key()).is_some() {

@@ -9,6 +9,7 @@ use pin_project_lite::pin_project;
 
 use super::inside::Inside;
 use super::scope::{self, Entered, OpenScope, Scope, ScopeEnv};
+use crate::clock::random_trace_id;
 use crate::passport::{Passport, Tips};
 use crate::runtime::Kest;
 use crate::verify::VerifiedPassport;
@@ -22,8 +23,8 @@ struct Opening {
     made_in: Option<Arc<Scope>>,
     /// Whether a new lineage starts whatever runs around it.
     fresh: bool,
-    /// The verified history it goes on from.
-    tips: Option<Tips>,
+    /// The verified history that comes on top.
+    tips: Tips,
     source: Option<Arc<str>>,
     ingress: bool,
 }
@@ -31,16 +32,13 @@ struct Opening {
 impl Opening {
     /// What was verified came from outside, so that a root beside it counts as coming from there too.
     fn of_received(tips: Tips) -> Self {
-        Self { tips: Some(tips), ingress: true, ..Self::default() }
+        Self { tips, ingress: true, ..Self::default() }
     }
 
     /// Opens the scope: a branch of the current one, or the root of a lineage.
     fn open(self) -> OpenScope {
         let current = scope::here_or(self.made_in);
-        let mut env = match &current {
-            Some(current) => ScopeEnv::clone(current.env()),
-            None => ScopeEnv { trace_id: crate::clock::random_trace_id(), ..ScopeEnv::default() },
-        };
+        let mut env = ScopeEnv::inside(current.as_ref());
         if let Some(kest) = self.kest {
             // INVARIANT: a scope adds a `Kest`, so the tiers of those around it stay in force (spec §11).
             env.kests.insert(0, kest);
@@ -51,14 +49,15 @@ impl Opening {
         // INVARIANT: what serves a request from outside never becomes an inside by a scope of its own.
         env.ingress |= self.ingress;
         let scope = match current {
-            Some(current) if !self.fresh => Scope::branch(&current, Arc::new(env)),
-            _ => {
-                env.trace_id = crate::clock::random_trace_id();
-                Scope::root(Arc::new(env), Tips::new())
+            Some(_) if self.fresh => {
+                env.trace_id = random_trace_id();
+                Scope::root(Arc::new(env))
             }
+            Some(current) => Scope::branch(&current, Arc::new(env)),
+            None => Scope::root(Arc::new(env)),
         };
         // INVARIANT: a verified history comes on top of what is there; nothing sheds it but `kest::root`.
-        for tip in self.tips.iter().flatten() {
+        for tip in &self.tips {
             scope.replace(&[], tip);
         }
         OpenScope::new(scope)

@@ -12,6 +12,7 @@ use serde_json::Value;
 use smallvec::SmallVec;
 
 use crate::canonical::CanonicalError;
+use crate::clock::random_trace_id;
 use crate::passport::{Node, Passport, Tips};
 use crate::runtime::Kest;
 
@@ -42,6 +43,16 @@ pub(crate) struct ScopeEnv {
     pub(crate) ingress: bool,
 }
 
+impl ScopeEnv {
+    /// What a scope shares with the one around it; outside any, what a new lineage begins with.
+    pub(crate) fn inside(around: Option<&Arc<Scope>>) -> Self {
+        match around {
+            Some(scope) => Self::clone(scope.env()),
+            None => Self { trace_id: random_trace_id(), ..Self::default() },
+        }
+    }
+}
+
 /// A place in the code's own structure that holds tips.
 #[derive(Debug)]
 pub(crate) struct Scope {
@@ -61,9 +72,9 @@ struct State {
 }
 
 impl Scope {
-    /// A scope without a parent: a new lineage, or the continuation of a verified one.
-    pub(crate) fn root(env: Arc<ScopeEnv>, tips: Tips) -> Arc<Self> {
-        Self::make(env, None, Tips::new(), tips)
+    /// A scope without a parent: a new lineage.
+    pub(crate) fn root(env: Arc<ScopeEnv>) -> Arc<Self> {
+        Self::make(env, None, Tips::new(), Tips::new())
     }
 
     /// A branch: starts with the tips of `parent` as they are now.

@@ -58,22 +58,24 @@ pub(crate) fn kest() -> Kest {
     Kest::builder().identity(TestIdentity).engine(TestEngine).without_config().build().unwrap()
 }
 
+/// An attribute that says nothing but a policy and a source.
+pub(crate) const PLAIN: CallSpec = CallSpec {
+    operation: "plain",
+    span: "kest.verified.test",
+    function: "tests::protected",
+    policies: &["allow"],
+    classification: "system",
+    source_type: Some("internal"),
+    added_taints: &[],
+    removed_taints: &[],
+    trust_override: None,
+    sanitizer: false,
+    labels: &[],
+    config_seen: None,
+};
+
 pub(crate) fn spec(operation: &str) -> &'static CallSpec {
-    let operation: &'static str = Box::leak(operation.to_owned().into_boxed_str());
-    Box::leak(Box::new(CallSpec {
-        operation,
-        span: "kest.verified.test",
-        function: "tests::protected",
-        policies: &["allow"],
-        classification: "system",
-        source_type: Some("internal"),
-        added_taints: &[],
-        removed_taints: &[],
-        trust_override: None,
-        sanitizer: false,
-        labels: &[],
-        config_seen: None,
-    }))
+    Box::leak(Box::new(CallSpec { operation: operation.to_owned().leak(), ..PLAIN }))
 }
 
 /// A protected call of the name, with a body.
