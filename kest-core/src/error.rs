@@ -155,8 +155,12 @@ pub enum IdentityErrorKind {
     TrustDomain,
     /// The key could not sign.
     Signing,
-    /// A provider may not be used here (such as an ephemeral key in production).
+    /// A provider may not be used here (such as an ephemeral key in production), or may not do what it was asked.
     Refused,
+    /// A token or a document does not prove what it should.
+    Untrusted,
+    /// The provider asks to slow down.
+    Throttled,
 }
 
 detail!(

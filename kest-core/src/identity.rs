@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::error::IdentityError;
+use crate::error::{IdentityError, IdentityErrorKind};
 use crate::jws::Jws;
 use crate::keys::Jwks;
 
@@ -42,8 +42,74 @@ pub trait IdentityProvider: fmt::Debug + Send + Sync {
 
     /// What the provider says about every call made under it: fixed `user`, `agent`, `task`
     /// (such as `StaticIdentity`'s) and labels (such as OIDC's issuer). None by default.
+    ///
+    /// Hooks ask it after [`Self::workload_id`], and take it for fixed from then on.
     fn attributes(&self) -> Option<&IdentityAttributes> {
         None
+    }
+
+    /// What [`Self::workload_id`] and [`Self::public_keys`] would block on, if anything: the first contact with an
+    /// agent, a token that must be checked again. Hooks of async functions await it first, so that they block no
+    /// thread. `None`, the default, says that both answer at once.
+    fn ready(&self) -> Option<BoxFuture<'_, Result<(), IdentityError>>> {
+        None
+    }
+
+    /// Checks a document with which another workload proves its identity, against the trust bundles of this one.
+    /// Providers outside SPIFFE have none and refuse, which is the default.
+    ///
+    /// # Errors
+    /// When the document does not prove an identity, or the provider cannot tell.
+    fn verify_svid<'a>(&'a self, svid: Svid<'a>) -> BoxFuture<'a, Result<VerifiedSvid, IdentityError>> {
+        let _ = svid;
+        Box::pin(std::future::ready(Err(IdentityError::new(
+            IdentityErrorKind::Refused,
+            "this identity provider has no trust bundles to check an SVID with; use `SpireProvider`",
+        ))))
+    }
+}
+
+/// A SPIFFE Verifiable Identity Document to check.
+#[derive(Clone, Copy)]
+#[non_exhaustive]
+pub enum Svid<'a> {
+    /// An X.509-SVID: its chain in DER, leaf first. SPIFFE X509-SVID §5.
+    X509(&'a [Vec<u8>]),
+    /// A JWT-SVID, and the audience it must be meant for. SPIFFE JWT-SVID §4.
+    Jwt {
+        /// The token. Whoever has it can use it, so it appears in no `Debug`.
+        token: &'a str,
+        /// The audience.
+        audience: &'a str,
+    },
+}
+
+impl fmt::Debug for Svid<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::X509(chain) => f.debug_struct("X509").field("certificates", &chain.len()).finish(),
+            Self::Jwt { audience, .. } => {
+                f.debug_struct("Jwt").field("audience", audience).finish_non_exhaustive()
+            }
+        }
+    }
+}
+
+/// What a checked document proves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct VerifiedSvid {
+    /// The SPIFFE ID.
+    pub workload_id: Arc<str>,
+    /// When the document expires, in epoch milliseconds.
+    pub expires_at_ms: u64,
+}
+
+impl VerifiedSvid {
+    /// What a provider found in a document that it has checked.
+    #[must_use]
+    pub fn new(workload_id: impl Into<Arc<str>>, expires_at_ms: u64) -> Self {
+        Self { workload_id: workload_id.into(), expires_at_ms }
     }
 }
 
@@ -67,6 +133,14 @@ impl<T: IdentityProvider + ?Sized> IdentityProvider for Arc<T> {
     fn attributes(&self) -> Option<&IdentityAttributes> {
         (**self).attributes()
     }
+
+    fn ready(&self) -> Option<BoxFuture<'_, Result<(), IdentityError>>> {
+        (**self).ready()
+    }
+
+    fn verify_svid<'a>(&'a self, svid: Svid<'a>) -> BoxFuture<'a, Result<VerifiedSvid, IdentityError>> {
+        (**self).verify_svid(svid)
+    }
 }
 
 /// Fixed identity context of a provider.
@@ -78,4 +152,15 @@ pub struct IdentityAttributes {
     pub agent: Option<Value>,
     /// The task it acts for.
     pub task: Option<Value>,
+    /// Where the identity comes from, as `kest.oidc.iss` and `kest.oidc.sub`. Spec §2. They stand in every entry.
+    pub oidc: Option<OidcSubject>,
+}
+
+/// Who an OpenID Connect token speaks of. A subject is unique only within its issuer.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct OidcSubject {
+    /// The token's `iss`.
+    pub issuer: Arc<str>,
+    /// The token's `sub`, which is the workload id.
+    pub subject: Arc<str>,
 }

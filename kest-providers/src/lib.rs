@@ -4,6 +4,8 @@
 //! - [`policy`]: who decides. The mock engine is always there; Rego in this process with the feature `rego`.
 //! - [`conformance`]: the suite that every identity provider passes, for providers of one's own too.
 
+#[cfg(any(feature = "jwks", feature = "spire", feature = "aws"))]
+mod bridge;
 pub mod conformance;
 pub mod identity;
 pub mod policy;

@@ -122,6 +122,12 @@ async fn decide_and_sign(
     mode: Mode,
     span: &CallSpan,
 ) -> Result<(Box<Prepared>, Arc<Node>), Error> {
+    if let Mode::Async = mode
+        && let Some(identity) = prepare::identity_in_force(&invocation)
+        && let Some(ready) = identity.ready()
+    {
+        ready.await?;
+    }
     // Boxed at once: it moves on into the body's scope, and is large.
     let mut call = Box::new(Prepared::new(invocation, span)?);
     while let Some(snapshot) = call.next_snapshot()? {

@@ -230,6 +230,11 @@ fn refuse_lost_configuration(call: &CallSpec, kests: &[Kest]) -> Result<(), Erro
     .into())
 }
 
+/// The identity that [`Prepared::new`] will ask, if there is one.
+pub(super) fn identity_in_force(invocation: &Invocation) -> Option<Arc<dyn IdentityProvider>> {
+    invocation.identity.clone().or_else(runtime::get_active_identity)
+}
+
 fn resolve_identity(
     invocation: &mut Invocation,
     kest: Option<&Kest>,

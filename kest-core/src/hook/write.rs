@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::Draft;
 use super::prepare::Prepared;
 use crate::clock::Clock;
+use crate::identity::OidcSubject;
 use crate::jws::hex;
 use crate::passport::{Node, Tips};
 use crate::payload::{Completes, Payload, PolicyLists};
@@ -71,10 +72,14 @@ impl Prepared {
     fn write(&self, written: Written<'_>) -> Vec<u8> {
         let nothing = PolicyLists::default();
         let own = written.own;
-        let mut labels: Vec<(&str, &str)> = Vec::with_capacity(self.labels.len() + 5);
+        let mut labels: Vec<(&str, &str)> = Vec::with_capacity(self.labels.len() + 7);
         labels.push(("principal", &self.workload));
         labels.push(("trace_id", &self.env.trace_id));
         labels.extend(self.identity_json.as_deref().map(|json| ("kest.identity", json)));
+        let oidc = self.identity.attributes().and_then(|attributes| attributes.oidc.as_ref());
+        if let Some(OidcSubject { issuer, subject }) = oidc {
+            labels.extend([("kest.oidc.iss", &**issuer), ("kest.oidc.sub", &**subject)]);
+        }
         let mut digests = Vec::new();
         if own {
             labels.extend(self.resource_attr_json.as_deref().map(|json| ("kest.resource_attr", json)));

@@ -1,9 +1,12 @@
 //! What every provider can do besides.
 
+use std::sync::Arc;
+
 use kest_core::canonical;
 use kest_core::error::{CanonicalizationError, Error, IdentityError, IdentityErrorKind};
-use kest_core::identity::IdentityProvider;
+use kest_core::identity::{BoxFuture, IdentityProvider};
 use kest_core::jws::Jws;
+use kest_core::keys::Jwks;
 use serde::Serialize;
 
 /// Conveniences of every [`IdentityProvider`].
@@ -21,6 +24,32 @@ pub trait IdentityProviderExt: IdentityProvider {
         key.to_pem().map_err(|error| {
             let message = format!("the public key has no PEM form: {error}");
             IdentityError::new(IdentityErrorKind::Signing, message).with_source(error)
+        })
+    }
+
+    /// [`workload_id`](IdentityProvider::workload_id) without blocking the calling thread.
+    ///
+    /// # Errors
+    /// As its.
+    fn workload_id_async(&self) -> BoxFuture<'_, Result<Arc<str>, IdentityError>> {
+        Box::pin(async move {
+            if let Some(ready) = self.ready() {
+                ready.await?;
+            }
+            self.workload_id()
+        })
+    }
+
+    /// [`public_keys`](IdentityProvider::public_keys) without blocking the calling thread.
+    ///
+    /// # Errors
+    /// As its.
+    fn public_keys_async(&self) -> BoxFuture<'_, Result<Jwks, IdentityError>> {
+        Box::pin(async move {
+            if let Some(ready) = self.ready() {
+                ready.await?;
+            }
+            self.public_keys()
         })
     }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use kest_core::error::IdentityError;
-use kest_core::identity::{BoxFuture, IdentityAttributes, IdentityProvider};
+use kest_core::identity::{BoxFuture, IdentityAttributes, IdentityProvider, Svid, VerifiedSvid};
 use kest_core::jws::Jws;
 use kest_core::keys::Jwks;
 use once_cell::sync::OnceCell;
@@ -63,5 +63,21 @@ impl<P: IdentityProvider> IdentityProvider for LazySigningProvider<P> {
 
     fn attributes(&self) -> Option<&IdentityAttributes> {
         self.provider().ok()?.attributes()
+    }
+
+    fn ready(&self) -> Option<BoxFuture<'_, Result<(), IdentityError>>> {
+        match self.provider.get() {
+            Some(provider) => provider.ready(),
+            None => Some(Box::pin(async move {
+                match self.provider()?.ready() {
+                    Some(ready) => ready.await,
+                    None => Ok(()),
+                }
+            })),
+        }
+    }
+
+    fn verify_svid<'a>(&'a self, svid: Svid<'a>) -> BoxFuture<'a, Result<VerifiedSvid, IdentityError>> {
+        Box::pin(async move { self.provider()?.verify_svid(svid).await })
     }
 }
