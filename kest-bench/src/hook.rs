@@ -62,7 +62,7 @@ pub(crate) fn measure(report: &mut Report, policies: &Path, quick: bool) -> Resu
             continue;
         }
         let maker = Maker::new(engine)?;
-        kest::reconfigure(maker.kest.clone());
+        kest::reconfigure(maker.kest.clone())?;
         // Each thread its own, as each request has its own.
         let chains: Vec<Vec<VerifiedPassport>> =
             (0..2).map(|_| lengths.iter().map(|n| maker.verified(*n)).collect()).collect::<Result<_>>()?;
@@ -80,7 +80,7 @@ pub(crate) fn measure(report: &mut Report, policies: &Path, quick: bool) -> Resu
 /// Makes calls in one lineage and measures nothing.
 pub(crate) fn calls(count: usize, asynchronous: bool, rego: Option<&Path>) -> Result<()> {
     let maker = Maker::new(rego.map_or(Engine::AllowAll, Engine::Rego))?;
-    kest::reconfigure(maker.kest.clone());
+    kest::reconfigure(maker.kest.clone())?;
     let call = if asynchronous { Call::Async } else { Call::Sync };
     let scope = maker.kest.enter_from("user_input");
     for _ in 0..count {

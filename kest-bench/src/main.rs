@@ -3,6 +3,8 @@
 mod chain;
 mod clock;
 mod hook;
+#[cfg(feature = "aws-lc")]
+mod keys;
 mod memory;
 mod passports;
 mod probe;
@@ -83,7 +85,8 @@ Members of a line:
   own_ns    a call without the provider's signing and the engine's decision; null elsewhere
 
 Floors: of a call, Ed25519 signing, SHA-256 and base64 of the same bytes; of `verify`, verify_strict of the same \
-signing inputs on as many threads; of `parse`, a copy of every entry; of `serialize`, one copy of all of them; \
+signing inputs on as many threads; of `sign`, which is there with the feature `aws-lc`, a signature of the same \
+signing input with the same key; of `parse`, a copy of every entry; of `serialize`, one copy of all of them; \
 of `memory`, the serialised passport (`bytes` over `serialised_bytes`).
 
 Calls: every call is timed by itself, in a scope of its own that goes on from a verified chain of exactly `n` \
@@ -121,6 +124,8 @@ impl Overhead {
     fn run(&self) -> Result<()> {
         let mut report = Report::new(self.only.clone(), self.table);
         hook::measure(&mut report, &self.policies, self.quick)?;
+        #[cfg(feature = "aws-lc")]
+        keys::measure(&mut report, self.quick)?;
         passports::measure(&mut report, self.quick)?;
         memory::measure(&mut report, if self.quick { 1_000 } else { 10_000 })?;
         report.finish()

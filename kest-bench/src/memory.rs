@@ -44,7 +44,7 @@ pub(crate) fn measure(report: &mut Report, entries: usize) -> Result<()> {
 /// Holds a chain and prints its serialised size and, where the system says, the memory it takes.
 pub(crate) fn hold(entries: usize) -> Result<()> {
     let maker = Maker::new(Engine::AllowAll)?;
-    kest::reconfigure(maker.kest.clone());
+    kest::reconfigure(maker.kest.clone())?;
     // What is made once, and the free memory that calls need to run in, is there before.
     drop(maker.passport(100)?);
     let before = resident();

@@ -18,7 +18,7 @@ pub(crate) fn measure(report: &mut Report, quick: bool) -> Result<()> {
         return Ok(());
     }
     let maker = Maker::new(Engine::AllowAll)?;
-    kest::reconfigure(maker.kest.clone());
+    kest::reconfigure(maker.kest.clone())?;
     let lengths: &[usize] = if quick { &[1, 10, 100, 1_000] } else { &[1, 10, 100, 1_000, 10_000] };
     for n in lengths {
         let repeats = if quick { 3 } else { (40_000 / n).clamp(6, 500) };
@@ -31,7 +31,7 @@ pub(crate) fn measure(report: &mut Report, quick: bool) -> Result<()> {
 /// Verifies a passport and measures nothing.
 pub(crate) fn verify_only(entries: usize, times: usize) -> Result<()> {
     let maker = Maker::new(Engine::AllowAll)?;
-    kest::reconfigure(maker.kest.clone());
+    kest::reconfigure(maker.kest.clone())?;
     let received = UnverifiedPassport::deserialize(&maker.passport(entries)?.serialize())?;
     let verifier = Verifier::builder().keys(maker.anchors.clone()).threads(1).build();
     for _ in 0..times {

@@ -1,16 +1,20 @@
 //! Public keys: JWK (RFC 7517), thumbprints (RFC 7638), Ed25519 (RFC 8037). Spec §3, §10.
 
 mod error;
+mod material;
 
-use std::sync::LazyLock;
+use std::fmt;
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use base64_simd::{STANDARD, URL_SAFE_NO_PAD};
-use ed25519_dalek::VerifyingKey;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-pub use self::error::KeyError;
+pub use self::error::{KeyError, SignatureError};
+pub(crate) use self::material::{Curve, Material};
+use crate::crypto::PublicKey;
 use crate::jws::{Algorithm, sha256};
+use crate::verify::subject_public_key_info;
 
 /// The mock provider's key. It is public: whoever accepts it accepts everybody.
 pub const MOCK_KEY: &[u8] = b"kest-mock-key-not-a-secret-0.3.0";
@@ -44,40 +48,33 @@ pub fn hmac_sha256(key: &[u8], message: &[u8]) -> [u8; 32] {
 }
 
 /// A public key. Private and symmetric keys are refused, so that none is ever published by mistake.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Jwk {
     material: Material,
     /// What the key may be used with, when it says so. RFC 7517 §4.4.
     alg: Option<Algorithm>,
     kid: Option<String>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Material {
-    Ed25519([u8; 32]),
-    Ec { curve: Curve, x: Vec<u8>, y: Vec<u8> },
-    Rsa { n: Vec<u8>, e: Vec<u8> },
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Curve {
-    P256,
-    P384,
+    /// Shared by clones, so that a key is prepared once however often a source of keys gives it.
+    prepared: Arc<OnceLock<PublicKey>>,
 }
 
 impl Jwk {
     /// An Ed25519 key. RFC 8037 §2.
     #[must_use]
     pub fn ed25519(public: &[u8; 32]) -> Self {
-        Self { material: Material::Ed25519(*public), alg: Some(Algorithm::EdDsa), kid: None }
+        Self::new(Material::Ed25519(*public), Some(Algorithm::EdDsa), None)
+    }
+
+    fn new(material: Material, alg: Option<Algorithm>, kid: Option<String>) -> Self {
+        Self { material, alg, kid, prepared: Arc::default() }
     }
 
     /// Reads a JWK. Members that RFC 7517 does not name are ignored, as its §4 asks.
     ///
     /// # Errors
     /// When the key is private or symmetric, of another type or curve, malformed, too short, or meant for something
-    /// else than signatures; when an Ed25519 key is no point, not in its canonical form, or weak. Of EC keys only the
-    /// lengths are looked at, of RSA keys the size and the exponent.
+    /// else than signatures; when an Ed25519 key is no point, not in its canonical form, or weak. Whether an EC key is
+    /// a point of its curve is looked at with the feature `aws-lc` only: without it no such key is ever used.
     pub fn from_json(jwk: &Value) -> Result<Self, KeyError> {
         let members = jwk.as_object().ok_or(KeyError::NotAnObject { what: "a JWK" })?;
         // RFC 7518 §6.2.2, §6.3.2 and §6.4.1: private and symmetric members.
@@ -113,7 +110,31 @@ impl Jwk {
             Some(other) => return Err(KeyError::Purpose { found: other.to_string() }),
         }
         let kid = optional(members, "kid")?.map(str::to_owned);
-        Ok(Self { material, alg, kid })
+        let key = Self::new(material, alg, kid);
+        key.prepare()?;
+        Ok(key)
+    }
+
+    /// The key of a DER certificate, RFC 5280 §4.1. Nothing else in it is looked at: who issued it, for whom, until
+    /// when and for what are left open, so this alone proves nothing.
+    ///
+    /// # Errors
+    /// When the bytes are no certificate, or [`Self::from_spki`] refuses its key.
+    pub fn from_certificate(der: &[u8]) -> Result<Self, KeyError> {
+        Self::from_spki(subject_public_key_info(der).map_err(KeyError::Certificate)?)
+    }
+
+    /// Reads a DER SubjectPublicKeyInfo, RFC 5280 §4.1.2.7: what [`Self::to_spki`] writes, and no other form of it.
+    ///
+    /// # Errors
+    /// When it is no such structure or has bytes after it; when the key is of another type or curve, a compressed
+    /// point, outside the sizes that [`Self::from_json`] takes, or refused there for another reason.
+    pub fn from_spki(der: &[u8]) -> Result<Self, KeyError> {
+        let material = Material::from_spki(der)?;
+        let alg = material.only_algorithm();
+        let key = Self::new(material, alg, None);
+        key.prepare()?;
+        Ok(key)
     }
 
     /// The key as a JWK: the public members, `alg` where the key has one, `kid` and `"use":"sig"`.
@@ -156,18 +177,41 @@ impl Jwk {
     /// The algorithm the key is for: what it says, else the only one its type allows.
     #[must_use]
     pub fn algorithm(&self) -> Option<Algorithm> {
-        self.alg.or(match &self.material {
-            Material::Ed25519(_) => Some(Algorithm::EdDsa),
-            Material::Ec { curve: Curve::P256, .. } => Some(Algorithm::Es256),
-            Material::Ec { curve: Curve::P384, .. } => Some(Algorithm::Es384),
-            Material::Rsa { .. } => None,
-        })
+        self.alg.or_else(|| self.material.only_algorithm())
     }
 
     /// Whether a signature of that algorithm may be checked with this key. RFC 8725 §3.1: the key decides.
     #[must_use]
     pub fn accepts(&self, alg: Algorithm) -> bool {
         self.material.fits(alg) && self.alg.is_none_or(|own| own == alg)
+    }
+
+    /// Checks a signature of `signing_input`, RFC 7515 §5.2: strictly, and with the algorithm the key is for. An ECDSA
+    /// signature is r and s in full length, RFC 7518 §3.4; a PSS salt is 32 bytes long, §3.5.
+    ///
+    /// Ed25519 is always there; ECDSA and RSA need the feature `aws-lc`.
+    ///
+    /// # Errors
+    /// When the signature is wrong, the key is not for that algorithm or cannot be used, or this build cannot check it.
+    pub fn verify(
+        &self,
+        alg: Algorithm,
+        signing_input: &[u8],
+        signature: &[u8],
+    ) -> Result<(), SignatureError> {
+        if !self.accepts(alg) {
+            return Err(SignatureError::Mismatch { alg });
+        }
+        self.prepare().map_err(SignatureError::Key)?.verify(alg, signing_input, signature)
+    }
+
+    /// The key ready to check signatures, made at most once.
+    pub(crate) fn prepare(&self) -> Result<&PublicKey, KeyError> {
+        if let Some(key) = self.prepared.get() {
+            return Ok(key);
+        }
+        let key = PublicKey::new(&self.material)?;
+        Ok(self.prepared.get_or_init(|| key))
     }
 
     /// The public key of an Ed25519 JWK.
@@ -207,58 +251,18 @@ impl Jwk {
     }
 }
 
-impl Material {
-    fn fits(&self, alg: Algorithm) -> bool {
-        match self {
-            Self::Ed25519(_) => alg == Algorithm::EdDsa,
-            Self::Ec { curve: Curve::P256, .. } => alg == Algorithm::Es256,
-            Self::Ec { curve: Curve::P384, .. } => alg == Algorithm::Es384,
-            Self::Rsa { .. } => matches!(alg, Algorithm::Rs256 | Algorithm::Ps256),
-        }
+impl PartialEq for Jwk {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.material, self.alg, &self.kid) == (&other.material, other.alg, &other.kid)
     }
+}
 
-    fn kind(&self) -> &'static str {
-        match self {
-            Self::Ed25519(_) => "Ed25519",
-            Self::Ec { curve: Curve::P256, .. } => "P-256",
-            Self::Ec { curve: Curve::P384, .. } => "P-384",
-            Self::Rsa { .. } => "RSA",
-        }
-    }
+impl Eq for Jwk {}
 
-    /// The required members, sorted by name. RFC 7638 §3.2, RFC 8037 §2.
-    fn members(&self) -> Vec<(&'static str, String)> {
-        let b64 = |bytes: &[u8]| URL_SAFE_NO_PAD.encode_to_string(bytes);
-        match self {
-            Self::Ed25519(x) => {
-                vec![("crv", "Ed25519".to_owned()), ("kty", "OKP".to_owned()), ("x", b64(x))]
-            }
-            Self::Ec { x, y, .. } => {
-                vec![("crv", self.kind().to_owned()), ("kty", "EC".to_owned()), ("x", b64(x)), ("y", b64(y))]
-            }
-            Self::Rsa { n, e } => vec![("e", b64(e)), ("kty", "RSA".to_owned()), ("n", b64(n))],
-        }
-    }
-
-    fn spki(&self) -> Vec<u8> {
-        // RFC 8410 §3, RFC 5480 §2.1.1 and RFC 3279 §2.3.1: object identifiers with their parameters.
-        const ED25519: &[u8] = &[0x06, 3, 0x2b, 0x65, 0x70];
-        const EC_P256: &[u8] =
-            &[0x06, 7, 0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1, 0x06, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7];
-        const EC_P384: &[u8] =
-            &[0x06, 7, 0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1, 0x06, 5, 0x2b, 0x81, 0x04, 0, 0x22];
-        const RSA: &[u8] = &[0x06, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1, 0x05, 0];
-        let (algorithm, key) = match self {
-            Self::Ed25519(x) => (ED25519, x.to_vec()),
-            Self::Ec { curve, x, y } => {
-                // SEC 1 §2.3.3: an uncompressed point.
-                let point = [&[4][..], x, y].concat();
-                (if *curve == Curve::P256 { EC_P256 } else { EC_P384 }, point)
-            }
-            Self::Rsa { n, e } => (RSA, der(0x30, &[der_unsigned(n), der_unsigned(e)].concat())),
-        };
-        let bits = [&[0][..], &key].concat();
-        der(0x30, &[der(0x30, algorithm), der(0x03, &bits)].concat())
+impl fmt::Debug for Jwk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { material, alg, kid, prepared: _ } = self;
+        f.debug_struct("Jwk").field("material", material).field("alg", alg).field("kid", kid).finish()
     }
 }
 
@@ -312,76 +316,20 @@ fn bytes(members: &Map<String, Value>, name: &'static str) -> Result<Vec<u8>, Ke
 
 fn ed25519_material(members: &Map<String, Value>) -> Result<Material, KeyError> {
     match required(members, "crv")? {
-        "Ed25519" => {}
-        other => return Err(KeyError::Unsupported { what: "crv", found: other.to_owned() }),
+        "Ed25519" => Material::ed25519(&bytes(members, "x")?),
+        other => Err(KeyError::Unsupported { what: "crv", found: other.to_owned() }),
     }
-    let malformed = |why| KeyError::Malformed { member: "x", why };
-    let x: [u8; 32] = bytes(members, "x")?.try_into().map_err(|_| malformed("is not 32 bytes long"))?;
-    if !is_canonical_point(&x) {
-        return Err(malformed("is not the canonical form of its point"));
-    }
-    let key = VerifyingKey::from_bytes(&x).map_err(|_| malformed("is not a point of the curve"))?;
-    // A key of small order would verify one signature for many messages.
-    if key.is_weak() { Err(malformed("is a weak key")) } else { Ok(Material::Ed25519(x)) }
-}
-
-/// RFC 8032 §5.1.3: a coordinate of p = 2^255 − 19 or more is not how a point is written.
-pub(crate) fn is_canonical_point(encoded: &[u8; 32]) -> bool {
-    let [lowest, middle @ .., highest] = encoded;
-    *lowest < 0xed || highest & 0x7f != 0x7f || middle.iter().any(|byte| *byte != 0xff)
 }
 
 fn ec_material(members: &Map<String, Value>) -> Result<Material, KeyError> {
-    let (curve, size) = match required(members, "crv")? {
-        "P-256" => (Curve::P256, 32),
-        "P-384" => (Curve::P384, 48),
+    let curve = match required(members, "crv")? {
+        "P-256" => Curve::P256,
+        "P-384" => Curve::P384,
         other => return Err(KeyError::Unsupported { what: "crv", found: other.to_owned() }),
     };
-    // RFC 7518 §6.2.1.2: the full size of a coordinate, leading zeros included.
-    let coordinate = |name| match bytes(members, name)? {
-        value if value.len() == size => Ok(value),
-        _ => Err(KeyError::Malformed { member: name, why: "has not the length of its curve's coordinates" }),
-    };
-    Ok(Material::Ec { curve, x: coordinate("x")?, y: coordinate("y")? })
+    Material::ec(curve, bytes(members, "x")?, bytes(members, "y")?)
 }
 
 fn rsa_material(members: &Map<String, Value>) -> Result<Material, KeyError> {
-    // RFC 7518 §6.3.1.1: as few octets as the number needs.
-    let number = |name| match bytes(members, name)? {
-        value if value.first().is_some_and(|first| *first != 0) => Ok(value),
-        _ => Err(KeyError::Malformed { member: name, why: "is empty or starts with a zero" }),
-    };
-    let (n, e) = (number("n")?, number("e")?);
-    // Spec §3: 2048 bits at least. 8192 at most keeps one check from costing a denial of service.
-    let bits = n.len() * 8 - n.first().map_or(0, |first| first.leading_zeros() as usize);
-    if !(2048..=8192).contains(&bits) {
-        return Err(KeyError::Malformed { member: "n", why: "is outside 2048 to 8192 bits" });
-    }
-    if e.len() > 4 || e.last().is_none_or(|last| last % 2 == 0) || e == [1] {
-        return Err(KeyError::Malformed { member: "e", why: "is no usable exponent" });
-    }
-    Ok(Material::Rsa { n, e })
-}
-
-/// One DER value, X.690 §8.1 and §10.1.
-fn der(tag: u8, content: &[u8]) -> Vec<u8> {
-    let mut out = vec![tag];
-    let length = content.len().to_be_bytes();
-    match u8::try_from(content.len()) {
-        Ok(short) if short < 0x80 => out.push(short),
-        Ok(_) | Err(_) => {
-            let significant: Vec<u8> = length.iter().copied().skip_while(|byte| *byte == 0).collect();
-            // At most 8 octets.
-            out.push(0x80 | significant.len() as u8);
-            out.extend(significant);
-        }
-    }
-    out.extend_from_slice(content);
-    out
-}
-
-/// A positive DER INTEGER, X.690 §8.3.
-fn der_unsigned(number: &[u8]) -> Vec<u8> {
-    let sign: &[u8] = if number.first().is_some_and(|first| *first >= 0x80) { &[0] } else { &[] };
-    der(0x02, &[sign, number].concat())
+    Material::rsa(bytes(members, "n")?, bytes(members, "e")?)
 }

@@ -5,6 +5,7 @@ use std::fmt;
 
 use crate::jws::Algorithm;
 use crate::text::{Quoted, Safe};
+use crate::verify::CertificateError;
 
 /// Why a key, or a set of them, cannot be used.
 #[derive(Debug)]
@@ -53,6 +54,13 @@ pub enum KeyError {
         /// What it is for.
         found: String,
     },
+    /// Not a SubjectPublicKeyInfo that holds a key.
+    Spki {
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// Not a certificate.
+    Certificate(CertificateError),
     /// A principal has no keys at all.
     NoKeys {
         /// The principal.
@@ -100,6 +108,8 @@ impl fmt::Display for KeyError {
             Self::Purpose { found } => {
                 write!(f, "the key is for {}, not for verifying signatures", Quoted(found))
             }
+            Self::Spki { why } => write!(f, "the public key in DER {why}"),
+            Self::Certificate(source) => write!(f, "the certificate cannot be read: {source}"),
             Self::NoKeys { principal } => {
                 write!(f, "principal {} is anchored without any key; add one or remove it", Quoted(principal))
             }
@@ -120,6 +130,7 @@ impl StdError for KeyError {
         match self {
             Self::Json(source) | Self::Source(source) => Some(&**source),
             Self::Principal { source, .. } => Some(&**source),
+            Self::Certificate(source) => Some(source),
             Self::NotAnObject { .. }
             | Self::Missing { .. }
             | Self::Malformed { .. }
@@ -127,9 +138,53 @@ impl StdError for KeyError {
             | Self::Unsupported { .. }
             | Self::Mismatch { .. }
             | Self::Purpose { .. }
+            | Self::Spki { .. }
             | Self::NoKeys { .. }
             | Self::Repeated { .. }
             | Self::Shadowed { .. } => None,
+        }
+    }
+}
+
+/// Why a signature is not taken.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum SignatureError {
+    /// It is not this key's signature of this input.
+    Wrong,
+    /// The key is not for that algorithm.
+    Mismatch {
+        /// The algorithm.
+        alg: Algorithm,
+    },
+    /// This build of kest cannot check that algorithm.
+    Unsupported {
+        /// The algorithm.
+        alg: Algorithm,
+    },
+    /// The key itself cannot be used.
+    Key(KeyError),
+}
+
+impl fmt::Display for SignatureError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Wrong => f.write_str("the signature is wrong"),
+            Self::Mismatch { alg } => write!(f, "algorithm `{alg}` does not fit the key"),
+            Self::Unsupported { alg } => write!(
+                f,
+                "signatures of algorithm `{alg}` cannot be checked by this build; build kest with the feature `aws-lc`"
+            ),
+            Self::Key(source) => write!(f, "the key cannot be used: {source}"),
+        }
+    }
+}
+
+impl StdError for SignatureError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            Self::Key(source) => Some(source),
+            Self::Wrong | Self::Mismatch { .. } | Self::Unsupported { .. } => None,
         }
     }
 }

@@ -54,7 +54,7 @@ impl LocalEd25519Provider {
     pub fn dangerous_from_seed(seed: [u8; 32]) -> Result<Self, IdentityError> {
         let seed = Zeroizing::new(seed);
         refuse_in_production(NAME, environment().as_deref())?;
-        Ok(Self { workload_id: DEFAULT_ID.into(), key: EphemeralKey::from_seed(&seed) })
+        Ok(Self { workload_id: DEFAULT_ID.into(), key: EphemeralKey::from_seed(&seed)? })
     }
 
     fn for_env(environment: Option<&str>) -> Result<Self, IdentityError> {
