@@ -6,6 +6,7 @@ mod error;
 mod own;
 mod read;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -14,10 +15,15 @@ use smallvec::SmallVec;
 use uuid::Uuid;
 
 pub use self::error::EntryError;
+use crate::identity::qualified;
 use crate::jws::hex;
 use crate::payload::RUNTIME_NAME;
 use crate::taint::TaintSet;
 use crate::text::Quoted;
+
+/// Labels of an identity of OpenID Connect. Spec §2.
+const OIDC_ISSUER: &str = "kest.oidc.iss";
+const OIDC_SUBJECT: &str = "kest.oidc.sub";
 
 /// One signed record of one authorised invocation, as its payload says it. Who says so is the verifier's to find out.
 #[derive(Clone, Debug, PartialEq)]
@@ -161,6 +167,17 @@ impl KestEntry {
     pub fn principal(&self) -> &str {
         // INVARIANT: `read` takes no entry without it.
         self.label("principal").unwrap_or_default()
+    }
+
+    /// The name under which a verifier looks for the principal's keys, authority and entries: the principal, and for
+    /// an identity of OpenID Connect `<issuer>#<subject>`, as a subject is unique only within its issuer. Spec §10.
+    #[must_use]
+    pub fn anchored_as(&self) -> Cow<'_, str> {
+        // INVARIANT: `read` takes no entry with this label whose `kest.oidc.sub` is not its principal.
+        match self.label(OIDC_ISSUER) {
+            Some(issuer) => Cow::Owned(qualified(issuer, self.principal())),
+            None => Cow::Borrowed(self.principal()),
+        }
     }
 
     /// A label's value, where it is a string.

@@ -164,3 +164,16 @@ pub struct OidcSubject {
     /// The token's `sub`, which is the workload id.
     pub subject: Arc<str>,
 }
+
+impl OidcSubject {
+    /// The name its keys are anchored under: `<issuer>#<subject>`. An issuer is a URL without fragment (OpenID Connect
+    /// Discovery §3), so nobody else has that name.
+    #[must_use]
+    pub fn anchored_as(&self) -> String {
+        qualified(&self.issuer, &self.subject)
+    }
+}
+
+pub(crate) fn qualified(issuer: &str, subject: &str) -> String {
+    format!("{issuer}#{subject}")
+}

@@ -14,6 +14,8 @@ pub mod call;
 pub mod canonical;
 mod clock;
 pub mod config;
+mod crypto;
+mod der;
 pub mod entry;
 pub mod error;
 mod hook;

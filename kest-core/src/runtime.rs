@@ -3,14 +3,14 @@
 use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::RwLock;
 
 use crate::audit::AuditSink;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::error::{ConfigurationError, ConfigurationErrorKind, Error};
+use crate::error::{ConfigurationError, ConfigurationErrorKind, Error, IdentityError};
 use crate::identity::IdentityProvider;
 use crate::lineage::{ScopeGuard, Scoped};
 use crate::policy::PolicyEngine;
@@ -31,7 +31,8 @@ use crate::trust::{TrustEvaluator, TrustModel};
 pub struct Kest(Arc<Inner>);
 
 struct Inner {
-    identity: Arc<dyn IdentityProvider>,
+    /// Set when this is built, or once by [`Kest::identity_or_try_init`].
+    identity: OnceLock<Arc<dyn IdentityProvider>>,
     engine: Arc<dyn PolicyEngine>,
     config: Config,
     /// Whether a configuration was found, or its absence was agreed to.
@@ -75,10 +76,28 @@ impl Kest {
         ScopeGuard::ingress(self.clone())
     }
 
-    /// The identity provider.
+    /// The identity provider. `None` for a `Kest` that was built without one and has been given none since:
+    /// calls in its scopes then sign with the identity around them.
     #[must_use]
-    pub fn identity(&self) -> &Arc<dyn IdentityProvider> {
-        &self.0.identity
+    pub fn identity(&self) -> Option<&Arc<dyn IdentityProvider>> {
+        self.0.identity.get()
+    }
+
+    /// The identity provider; if there is none yet, the one that `make` gives, from now on and for all clones of
+    /// this `Kest`. `kest::configure` does this with what the platform gives.
+    ///
+    /// # Errors
+    /// What `make` returns. The `Kest` is then as before.
+    pub fn identity_or_try_init(
+        &self,
+        make: impl FnOnce() -> Result<Arc<dyn IdentityProvider>, IdentityError>,
+    ) -> Result<&Arc<dyn IdentityProvider>, IdentityError> {
+        if let Some(identity) = self.0.identity.get() {
+            return Ok(identity);
+        }
+        let made = make()?;
+        // INVARIANT: no lock is held while `make` runs. Of two that run at once the first one's identity stays.
+        Ok(self.0.identity.get_or_init(|| made))
     }
 
     /// The policy engine.
@@ -132,7 +151,7 @@ impl Kest {
 impl fmt::Debug for Kest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Kest")
-            .field("identity", &self.0.identity)
+            .field("identity", &self.0.identity.get())
             .field("engine", &self.0.engine)
             .field("config", &self.0.config.path)
             .field("trust_model", &self.0.model_name)
@@ -157,7 +176,8 @@ pub struct KestBuilder {
 }
 
 impl KestBuilder {
-    /// Who signs.
+    /// Who signs. Left away, it is what `kest::configure` detects, and in the scopes of this `Kest` the identity
+    /// around them.
     pub fn identity(mut self, identity: impl IdentityProvider + 'static) -> Self {
         self.identity = Some(Arc::new(identity));
         self
@@ -215,18 +235,11 @@ impl KestBuilder {
     /// The `Kest`.
     ///
     /// # Errors
-    /// When identity or engine are missing, or the configuration cannot be read.
+    /// When the engine is missing, or the configuration cannot be read. A missing identity is one of
+    /// [`configure`], or of the first call in a scope where there is none either.
     pub fn build(self) -> Result<Kest, Error> {
-        let missing = |kind, message: &str| Error::from(ConfigurationError::new(kind, message));
-        let identity = self.identity.ok_or_else(|| {
-            missing(
-                ConfigurationErrorKind::MissingIdentity,
-                "no identity provider: give one with `.identity(…)`, \
-                 such as `LocalEd25519Provider::new()?` for development",
-            )
-        })?;
         let engine = self.engine.ok_or_else(|| {
-            missing(
+            ConfigurationError::new(
                 ConfigurationErrorKind::MissingEngine,
                 "no policy engine: give one with `.engine(…)`, such as `RegoEngine::from_dir(\"policies\")?`",
             )
@@ -251,7 +264,7 @@ impl KestBuilder {
             None => Arc::from(model.name()),
         };
         Ok(Kest(Arc::new(Inner {
-            identity,
+            identity: self.identity.map_or_else(OnceLock::new, OnceLock::from),
             engine,
             config,
             config_settled,
@@ -290,7 +303,7 @@ static GLOBAL: RwLock<Option<Kest>> = RwLock::new(None);
 /// Sets the process-wide default, once.
 ///
 /// # Errors
-/// When there is one already; [`reconfigure`] replaces it.
+/// When there is one already ([`reconfigure`] replaces it), or this one has no identity.
 pub fn configure(kest: Kest) -> Result<(), ConfigurationError> {
     let mut global = GLOBAL.write();
     if global.is_some() {
@@ -300,14 +313,33 @@ pub fn configure(kest: Kest) -> Result<(), ConfigurationError> {
              or `kest.scope(…)` for one task or test",
         ));
     }
+    require_identity(&kest)?;
     *global = Some(kest);
     Ok(())
 }
 
 /// Sets or replaces the process-wide default.
-pub fn reconfigure(kest: Kest) {
+///
+/// # Errors
+/// When this one has no identity. What was set before then stays.
+pub fn reconfigure(kest: Kest) -> Result<(), ConfigurationError> {
+    require_identity(&kest)?;
     let old = GLOBAL.write().replace(kest);
     drop(old);
+    Ok(())
+}
+
+fn require_identity(kest: &Kest) -> Result<(), ConfigurationError> {
+    kest.identity().map(drop).ok_or_else(missing_identity)
+}
+
+/// Why a call under a `Kest` has nobody to sign for it.
+pub(crate) fn missing_identity() -> ConfigurationError {
+    ConfigurationError::new(
+        ConfigurationErrorKind::MissingIdentity,
+        "no identity provider: give one with `.identity(…)`, such as `kest::get_default_identity()?`, which takes \
+         what the platform gives, or pass the `Kest` through `kest::configure`, which does the same",
+    )
 }
 
 /// Removes the process-wide default.
@@ -334,8 +366,15 @@ pub fn get_active_engine() -> Option<Arc<dyn PolicyEngine>> {
     current().map(|kest| Arc::clone(kest.engine()))
 }
 
-/// The identity in force for the calling code.
+/// The identity in force for the calling code: that of the innermost scope that has one, else the global one.
 #[must_use]
 pub fn get_active_identity() -> Option<Arc<dyn IdentityProvider>> {
-    current().map(|kest| Arc::clone(kest.identity()))
+    let scope = crate::lineage::scope::current();
+    let scopes = scope.as_ref().map_or(&[][..], |scope| &scope.env().kests);
+    identity_in_force(scopes, global().as_ref())
+}
+
+/// The identity of the first of `scopes`, the innermost, that has one, else of the global `Kest`. Spec §6 step 1.
+pub(crate) fn identity_in_force(scopes: &[Kest], global: Option<&Kest>) -> Option<Arc<dyn IdentityProvider>> {
+    scopes.iter().chain(global).find_map(Kest::identity).cloned()
 }

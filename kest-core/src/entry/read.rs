@@ -8,7 +8,7 @@ use uuid::{Uuid, Variant};
 
 use super::departures::Departures;
 use super::own::{metadata, plain_side_entry, span_context};
-use super::{EntryError, KestEntry, PolicyContext, Runtime};
+use super::{EntryError, KestEntry, OIDC_ISSUER, OIDC_SUBJECT, PolicyContext, Runtime};
 use crate::canonical::{CanonicalReader, Kind, parse_canonical};
 use crate::jws::unhex;
 use crate::payload::{RUNTIME_NAME, SCHEMA_VERSION};
@@ -324,6 +324,7 @@ impl<'a> Reader<'a> {
         if !trace_id {
             departures.push(depart("trace_id", "is missing"));
         }
+        oidc(&labels)?;
         self.departures.append(departures);
         Ok(labels)
     }
@@ -346,6 +347,30 @@ impl<'a> Reader<'a> {
         }
         let name: Box<str> = name.ok_or(EntryError::Missing { member: "runtime.name" })?;
         Ok(Runtime { name, version: version.unwrap_or_default() })
+    }
+}
+
+/// Spec §10: who an OpenID Connect token speaks of is its issuer and its subject. In foreign entries too: half of it
+/// must not be taken for a principal of that name.
+fn oidc(labels: &[(Box<str>, Value)]) -> Result<()> {
+    let find =
+        |name: &str| labels.iter().find(|(label, _)| **label == *name).map(|(_, value)| value.as_str());
+    let refuse = |label: &str, problem| Err(EntryError::Label { label: label.to_owned(), problem });
+    match (find(OIDC_ISSUER), find(OIDC_SUBJECT)) {
+        (None, None) => Ok(()),
+        (Some(_), None) => refuse(OIDC_SUBJECT, "is missing beside the issuer"),
+        (None, Some(_)) => refuse(OIDC_ISSUER, "is missing beside the subject"),
+        (Some(issuer), Some(subject)) => {
+            // A fragment would make two names of one, or one of two.
+            if issuer.is_none_or(|issuer| issuer.is_empty() || issuer.contains('#')) {
+                return refuse(OIDC_ISSUER, "is no issuer: it is a URL without a fragment");
+            }
+            if subject.is_some() && subject == find("principal").flatten() {
+                Ok(())
+            } else {
+                refuse(OIDC_SUBJECT, "is not the principal")
+            }
+        }
     }
 }
 

@@ -67,11 +67,13 @@ impl Prepared {
         let call = invocation.call;
         let scope = scope::current();
         let outer = scope.as_ref().map_or_else(Arc::<ScopeEnv>::default, |s| Arc::clone(s.env()));
-        let kests = kests_in_force(&outer.kests, runtime::global());
+        let global = runtime::global();
+        let ambient = runtime::identity_in_force(&outer.kests, global.as_ref());
+        let kests = kests_in_force(&outer.kests, global);
         let kest = kests.last().cloned();
         refuse_lost_configuration(call, &kests)?;
 
-        let identity = resolve_identity(&mut invocation, kest.as_ref())?;
+        let identity = resolve_identity(&mut invocation, ambient, kest.as_ref())?;
         let engine = resolve_engine(&mut invocation, kest.as_ref())?;
         let workload = identity.workload_id()?;
         let operation = invocation.operation.take().unwrap_or(Cow::Borrowed(call.operation));
@@ -237,13 +239,13 @@ pub(super) fn identity_in_force(invocation: &Invocation) -> Option<Arc<dyn Ident
 
 fn resolve_identity(
     invocation: &mut Invocation,
+    ambient: Option<Arc<dyn IdentityProvider>>,
     kest: Option<&Kest>,
 ) -> Result<Arc<dyn IdentityProvider>, Error> {
-    invocation
-        .identity
-        .take()
-        .or_else(|| kest.map(|k| Arc::clone(k.identity())))
-        .ok_or_else(|| missing("identity"))
+    invocation.identity.take().or(ambient).ok_or_else(|| match kest {
+        Some(_) => runtime::missing_identity().into(),
+        None => missing("identity"),
+    })
 }
 
 fn resolve_engine(invocation: &mut Invocation, kest: Option<&Kest>) -> Result<Arc<dyn PolicyEngine>, Error> {

@@ -50,9 +50,9 @@ impl Grant {
 }
 
 impl Authority {
-    /// Rules by pattern: an exact workload id, `<prefix>*` where the prefix ends with `/` or `:`,
-    /// or a trust domain (`spiffe://example.org`). An exact id goes before prefixes and trust domains, and of those
-    /// the longest.
+    /// Rules by pattern: an exact workload id, `<prefix>*` where the prefix ends with `/`, `:` or
+    /// `#`, or a trust domain (`spiffe://example.org`). An exact id goes before prefixes and trust domains, and of those
+    /// the longest. Workloads of OpenID Connect go by `<issuer>#<subject>`, and so all of an issuer by `<issuer>#*`.
     ///
     /// # Errors
     /// When a pattern is empty, comes twice or would match half a segment, or a ceiling is over 100.
@@ -104,7 +104,7 @@ impl Pattern {
         match text.strip_suffix('*') {
             Some(prefix) if prefix.contains('*') => refuse(),
             // `spiffe://example.org*` would also match `spiffe://example.organised.crime/…`.
-            Some(prefix) if !prefix.ends_with(['/', ':']) || is_scheme(prefix) => refuse(),
+            Some(prefix) if !prefix.ends_with(['/', ':', '#']) || is_scheme(prefix) => refuse(),
             Some(prefix) => Ok(Self::Prefix(prefix.to_owned())),
             None if text.is_empty() || text.contains('*') => refuse(),
             None => match text.strip_prefix("spiffe://") {
@@ -165,7 +165,7 @@ impl fmt::Display for AuthorityError {
             Self::Pattern { pattern } => write!(
                 f,
                 "{} is no principal pattern; use a workload id, a trust domain such as `spiffe://example.org`, or a \
-                 prefix of more than a scheme that ends with `/*` or `:*`",
+                 prefix of more than a scheme that ends with `/*`, `:*` or `#*`",
                 Quoted(pattern)
             ),
             Self::Repeated { pattern } => {

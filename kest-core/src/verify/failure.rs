@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 
+use super::certificate::ChainError;
 use super::x509::CertificateError;
 use crate::canonical::CanonicalError;
 use crate::entry::EntryError;
@@ -107,6 +108,20 @@ pub enum VerifyFailure {
         principal: String,
         /// Why.
         source: KeyError,
+    },
+    /// A principal of a trust domain without bundle, whose entry has a certificate.
+    UnknownTrustDomain {
+        /// The principal.
+        principal: String,
+        /// Its trust domain.
+        trust_domain: String,
+    },
+    /// The chain in `x5c` does not speak for the principal.
+    Chain {
+        /// The principal.
+        principal: String,
+        /// Why.
+        source: ChainError,
     },
     /// `kid` is the thumbprint of none of the principal's keys.
     UnknownKey {
@@ -262,12 +277,25 @@ impl fmt::Display for VerifyFailure {
             Self::Keys { principal, source } => {
                 write!(f, "the keys of {} cannot be had: {source}", Quoted(principal))
             }
+            Self::UnknownTrustDomain { principal, trust_domain } => write!(
+                f,
+                "principal {} has no trust anchor, and its trust domain {} no bundle; add one of them",
+                Quoted(principal),
+                Quoted(trust_domain)
+            ),
+            Self::Chain { principal, source } => {
+                write!(f, "the certificate chain does not speak for {}: {source}", Quoted(principal))
+            }
             Self::UnknownKey { kid } => write!(f, "key {} is none of the principal's anchored keys", Quoted(kid)),
             Self::AlgorithmMismatch { alg } => {
                 write!(f, "algorithm `{alg}` does not fit the principal's key")
             }
             Self::UnsupportedAlgorithm { alg } => {
-                write!(f, "signatures of algorithm `{alg}` cannot be checked by this build")
+                write!(
+                    f,
+                    "signatures of algorithm `{alg}` cannot be checked by this build; build kest with the feature \
+                     `aws-lc`"
+                )
             }
             Self::Certificate(source) => write!(f, "the certificate in `x5c` cannot be read: {source}"),
             Self::CertificateKey => {
@@ -345,6 +373,7 @@ impl StdError for VerifyFailure {
             Self::Schema(source) => Some(source),
             Self::Keys { source, .. } => Some(source),
             Self::Certificate(source) => Some(source),
+            Self::Chain { source, .. } => Some(source),
             _ => None,
         }
     }

@@ -29,10 +29,19 @@ pub(super) struct Parsed {
 pub(super) struct Header {
     pub(super) alg: Algorithm,
     pub(super) kid: Option<Box<str>>,
-    /// DER of the first certificate of `x5c`.
-    pub(super) leaf: Option<Vec<u8>>,
+    /// The certificates of `x5c` in DER, leaf first.
+    pub(super) chain: Vec<Vec<u8>>,
+    /// Of the chain, if there is one.
+    pub(super) chain_digest: Option<[u8; 32]>,
     /// Why an own entry may not have this header, if it may not.
     foreign_only: Option<ForeignOnly>,
+}
+
+impl Header {
+    /// The first certificate of `x5c`.
+    pub(super) fn leaf(&self) -> Option<&[u8]> {
+        self.chain.first().map(Vec::as_slice)
+    }
 }
 
 #[derive(Debug)]
@@ -52,6 +61,8 @@ pub(super) struct Parser<'a> {
 /// Longest header and signature segments; headers carry certificate chains.
 const HEADER_LIMIT: usize = 64 * 1024;
 const SIGNATURE_LIMIT: usize = 2 * 1024;
+/// Most certificates of a chain.
+const CHAIN_LIMIT: usize = 10;
 
 type Failed = (Step, VerifyFailure);
 
@@ -188,7 +199,8 @@ fn read_header(segment: &str) -> Result<Header, VerifyFailure> {
         Some(_) => return Err(malformed("kid", "is not a string")),
         None => None,
     };
-    let leaf = members.get("x5c").map(leaf_certificate).transpose()?;
+    let chain = members.get("x5c").map(certificate_chain).transpose()?.unwrap_or_default();
+    let chain_digest = (!chain.is_empty()).then(|| digest(&chain));
     let unknown = members.keys().find(|name| !matches!(name.as_str(), "alg" | "kid" | "typ" | "x5c"));
     let foreign_only = if let Some(member) = unknown {
         Some(ForeignOnly::Member(member.clone()))
@@ -199,15 +211,23 @@ fn read_header(segment: &str) -> Result<Header, VerifyFailure> {
     } else {
         None
     };
-    Ok(Header { alg, kid, leaf, foreign_only })
+    Ok(Header { alg, kid, chain, chain_digest, foreign_only })
 }
 
 /// RFC 7515 §4.1.6: a list of certificates in standard base64, leaf first.
-fn leaf_certificate(x5c: &Value) -> Result<Vec<u8>, VerifyFailure> {
-    let malformed =
-        VerifyFailure::HeaderMalformed { member: "x5c", problem: "is no list of certificates in base64" };
-    let Some(chain) = x5c.as_array().filter(|chain| !chain.is_empty()) else { return Err(malformed) };
-    let decoded: Option<Vec<Vec<u8>>> =
-        chain.iter().map(|certificate| STANDARD.decode_to_vec(certificate.as_str()?).ok()).collect();
-    decoded.and_then(|chain| chain.into_iter().next()).ok_or(malformed)
+fn certificate_chain(x5c: &Value) -> Result<Vec<Vec<u8>>, VerifyFailure> {
+    let malformed = |problem| VerifyFailure::HeaderMalformed { member: "x5c", problem };
+    let no_chain = || malformed("is no list of certificates in base64");
+    let chain = x5c.as_array().filter(|chain| !chain.is_empty()).ok_or_else(no_chain)?;
+    if chain.len() > CHAIN_LIMIT {
+        return Err(malformed("has more than 10 certificates"));
+    }
+    let decoded = chain.iter().map(|certificate| STANDARD.decode_to_vec(certificate.as_str()?).ok());
+    decoded.collect::<Option<_>>().ok_or_else(no_chain)
+}
+
+fn digest(chain: &[Vec<u8>]) -> [u8; 32] {
+    // With their lengths, so that no other cut of the same bytes is the same chain.
+    let parts = chain.iter().flat_map(|der| [der.len().to_be_bytes().to_vec(), der.clone()]);
+    sha256(&parts.collect::<Vec<_>>().concat())
 }

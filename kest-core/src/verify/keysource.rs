@@ -1,5 +1,6 @@
 //! Where the keys of a principal come from. Spec §13.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -8,28 +9,49 @@ use serde::Deserializer as _;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
+use super::bundle::Authorities;
 use crate::canonical::{CanonicalError, parse_strict};
 use crate::identity::IdentityProvider;
 use crate::keys::{Jwks, KeyError};
 
 /// Gives the public keys of a principal.
 pub trait KeySource: fmt::Debug + Send + Sync {
-    /// The keys of `principal`; none if the source does not know it.
+    /// The keys of `principal`; none if the source does not know it. A workload whose identity comes from OpenID
+    /// Connect is asked for as `<issuer>#<subject>`, see [`KestEntry::anchored_as`](crate::entry::KestEntry::anchored_as).
     ///
     /// # Errors
     /// When the source cannot answer. That fails the verification: it is never taken for "unknown".
     fn keys(&self, principal: &str) -> Result<Option<Jwks>, KeyError>;
+
+    /// The authorities whose certificates speak for `principal`: those of the trust domain of its SPIFFE ID. None if
+    /// the source has none, which is what sources of keys alone say. They count for principals that no source has
+    /// keys of.
+    ///
+    /// # Errors
+    /// When the source cannot answer. That fails the verification: it is never taken for "none".
+    fn authorities(&self, principal: &str) -> Result<Option<Arc<Authorities>>, KeyError> {
+        let _ = principal;
+        Ok(None)
+    }
 }
 
 impl<T: KeySource + ?Sized> KeySource for Arc<T> {
     fn keys(&self, principal: &str) -> Result<Option<Jwks>, KeyError> {
         (**self).keys(principal)
     }
+
+    fn authorities(&self, principal: &str) -> Result<Option<Arc<Authorities>>, KeyError> {
+        (**self).authorities(principal)
+    }
 }
 
 impl<T: KeySource + ?Sized> KeySource for Box<T> {
     fn keys(&self, principal: &str) -> Result<Option<Jwks>, KeyError> {
         (**self).keys(principal)
+    }
+
+    fn authorities(&self, principal: &str) -> Result<Option<Arc<Authorities>>, KeyError> {
+        (**self).authorities(principal)
     }
 }
 
@@ -80,14 +102,19 @@ impl Anchors {
         Value::Object(members)
     }
 
-    /// The id and the keys of a provider, as they are now.
+    /// The id and the keys of a provider, as they are now. If the identity is of OpenID Connect, the id is
+    /// `<issuer>#<subject>`.
     ///
     /// # Errors
     /// When the provider has no id, or no public key that could be anchored (the mock provider has none).
     pub fn from_provider(provider: &dyn IdentityProvider) -> Result<Self, KeyError> {
         let source = |error| KeyError::Source(Box::new(error));
         let mut anchors = Self::new();
-        anchors.insert(&provider.workload_id().map_err(source)?, provider.public_keys().map_err(source)?)?;
+        // First: a provider may learn the rest with it.
+        let id = provider.workload_id().map_err(source)?;
+        let oidc = provider.attributes().and_then(|attributes| attributes.oidc.as_ref());
+        let name = oidc.map_or(Cow::Borrowed(&*id), |subject| Cow::Owned(subject.anchored_as()));
+        anchors.insert(&name, provider.public_keys().map_err(source)?)?;
         Ok(anchors)
     }
 

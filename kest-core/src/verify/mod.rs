@@ -4,15 +4,19 @@
 //! the next; the first failure is named with its entry, its step and its cause.
 
 mod authority;
+mod bundle;
+mod certificate;
 mod error;
 mod failure;
 mod jose;
+mod key;
 mod keysource;
 mod links;
 mod parallel;
 mod report;
 mod semantics;
 mod signature;
+mod spiffe_id;
 mod tips;
 mod unverified;
 mod verified;
@@ -20,19 +24,23 @@ mod verifier;
 mod x509;
 
 pub use self::authority::{Authority, AuthorityError, Grant};
+pub use self::bundle::{Authorities, BundleError, TrustBundles};
+pub use self::certificate::{ChainError, Moment};
 pub use self::error::{Step, VerifyError};
 pub use self::failure::VerifyFailure;
 pub use self::keysource::{Anchors, FnKeySource, KeySource, ProviderKeys};
 pub use self::report::{Axis, Finding, Report, Verdict};
+pub use self::spiffe_id::{SpiffeId, SpiffeIdError};
 pub use self::unverified::UnverifiedPassport;
 pub use self::verified::{Effective, VerifiedPassport};
 pub use self::verifier::{DangerousVerifierBuilder, InvalidTip, Limits, Verifier, VerifierBuilder};
 pub use self::x509::CertificateError;
+pub(crate) use self::x509::subject_public_key_info;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use self::jose::{Parsed, Parser};
-use self::signature::{Principals, Trusted};
+use self::signature::{Principals, Resolved, Trusted};
 use crate::entry::KestEntry;
 use crate::passport::Passport;
 
@@ -84,11 +92,6 @@ fn steps(passport: Vec<Box<str>>, verifier: &Verifier, report: &mut Report) -> R
             report.depart(index, format_args!("and {} more of the kind", parsed.entry.more_departures));
         }
     }
-    let chained = parsed.iter().enumerate().filter(|(_, parsed)| parsed.header.leaf.is_some());
-    if let Some((first, _)) = chained.clone().next() {
-        let text = "the certificate chain in `x5c` was not validated: only the key of its leaf was compared";
-        report.find(Some(first), format!("{text} (entries: {})", chained.count()));
-    }
     let principals = Principals::collect(&parsed);
     let links = links::check(&parsed, &principals).map_err(at)?;
     if !passport.is_empty() {
@@ -97,31 +100,26 @@ fn steps(passport: Vec<Box<str>>, verifier: &Verifier, report: &mut Report) -> R
             tips => format!("every parent is there; {tips} tips"),
         });
     }
-    let trusted = signature::resolve(verifier, &principals, &parsed).map_err(at)?;
-    let mock = trusted.iter().filter(|trusted| matches!(trusted, Trusted::Mock)).count();
-    if mock > 0 {
-        report.identity = Axis::not_checked(format!(
-            "{mock} of {} principals sign with the mock key, which everybody knows",
-            trusted.len()
-        ));
-    } else if !passport.is_empty() {
-        report.identity = Axis::pass(match trusted.len() {
-            1 => "its one principal is anchored".to_owned(),
-            n => format!("all {n} principals are anchored"),
-        });
-    }
-    check_signatures(&passport, &parsed, &principals, &trusted, verifier)?;
-    let mocked = principals.of.iter().filter(|p| matches!(trusted.get(**p), Some(Trusted::Mock))).count();
+    let resolved = signature::resolve(verifier, &principals, &parsed).map_err(at)?;
+    report::identity(&parsed, &principals, &resolved, report);
+    check_signatures(&passport, &parsed, &principals, &resolved, verifier)?;
+    let trusted = |principal: &usize| resolved.trusted.get(*principal);
+    let mocked = principals.of.iter().filter(|p| matches!(trusted(p), Some(Trusted::Mock))).count();
     if mocked > 0 {
         let text = format!("mock signatures prove nothing: {mocked} of {} entries have one", parsed.len());
         report.signatures = Axis::not_checked(text);
     } else if !passport.is_empty() {
         report.signatures = Axis::pass("every entry is signed by a key of its principal");
     }
-    drop(principals);
+    let certified = match (resolved.certified(), resolved.trusted.len()) {
+        (0, _) => tips::Certified::None,
+        (some, all) if some < all => tips::Certified::Some,
+        (_, _) => tips::Certified::All,
+    };
+    drop((principals, resolved));
     let nodes = semantics::check(passport, &parsed, &links, verifier, report).map_err(at)?;
     tips::completeness(&parsed, &links, verifier, report)?;
-    tips::time(&parsed, &links, verifier, report)?;
+    tips::time(&parsed, &links, certified, verifier, report)?;
     let tips = links.tips.iter().filter_map(|tip| nodes.get(*tip)).cloned();
     let passport = Passport::from_tips(tips);
     let effective = nodes.iter().map(|node| Effective::of(node)).collect();
@@ -201,16 +199,15 @@ fn check_signatures(
     passport: &[Box<str>],
     parsed: &[Parsed],
     principals: &Principals<'_>,
-    trusted: &[Trusted],
+    resolved: &Resolved,
     verifier: &Verifier,
 ) -> Result<(), Failed> {
     let threads = verifier.threads(parsed.len(), CHECKED_IN_PARALLEL);
     let first_failure = |start: usize, part: &[Parsed]| {
         part.iter().enumerate().find_map(|(offset, parsed)| {
             let index = start + offset;
-            let outcome = match (passport.get(index), principals.of.get(index).and_then(|p| trusted.get(*p)))
-            {
-                (Some(jws), Some(trusted)) => signature::check(parsed, jws, trusted),
+            let outcome = match (passport.get(index), principals.of.get(index)) {
+                (Some(jws), Some(principal)) => resolved.check(index, *principal, parsed, jws),
                 (_, _) => Err(VerifyFailure::Signature),
             };
             outcome.err().map(|failure| (index, failure))

@@ -4,7 +4,9 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::text::message;
+use super::jose::Parsed;
+use super::signature::{Principals, Resolved, Trusted};
+use crate::text::{Quoted, message};
 
 /// More than anybody reads: findings are worth a line each, and a passport can hold millions.
 const FINDINGS: usize = 1_000;
@@ -134,6 +136,49 @@ impl Report {
             ("time", &self.time),
         ]
     }
+}
+
+/// What the keys of the principals say about the axis identity.
+pub(super) fn identity(
+    entries: &[Parsed],
+    principals: &Principals<'_>,
+    resolved: &Resolved,
+    report: &mut Report,
+) {
+    let trusted = &resolved.trusted;
+    let pinned = |(_, (parsed, number)): &(usize, (&Parsed, &usize))| {
+        parsed.header.leaf().is_some() && !matches!(trusted.get(**number), Some(Trusted::Authorities(_)))
+    };
+    let chained = entries.iter().zip(&principals.of).enumerate().filter(pinned);
+    if let Some((first, _)) = chained.clone().next() {
+        let text = "the certificate chain in `x5c` was not validated: only the key of its leaf was compared";
+        report.find(Some(first), format!("{text} (entries: {})", chained.count()));
+    }
+    let mock = trusted.iter().filter(|trusted| matches!(trusted, Trusted::Mock)).count();
+    report.identity = match (mock, trusted.len(), resolved.certified()) {
+        (0, 0, _) => return,
+        (0, 1, 0) => Axis::pass("its one principal is anchored"),
+        (0, 1, _) => Axis::pass(format!("its one principal is anchored, by {}", certificates_of(resolved))),
+        (0, all, 0) => Axis::pass(format!("all {all} principals are anchored")),
+        (0, all, some) => {
+            let by = certificates_of(resolved);
+            Axis::pass(format!("all {all} principals are anchored, {some} by {by}"))
+        }
+        (mock, all, _) => Axis::not_checked(format!(
+            "{mock} of {all} principals sign with the mock key, which everybody knows"
+        )),
+    };
+}
+
+fn certificates_of(resolved: &Resolved) -> String {
+    const NAMED: usize = 4;
+    let domains = resolved.trust_domains();
+    let named: Vec<String> = domains.iter().take(NAMED).map(|name| Quoted(name).to_string()).collect();
+    let rest = match domains.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more trust domains"),
+    };
+    format!("certificates of {}{rest}", named.join(", "))
 }
 
 impl fmt::Display for Report {

@@ -85,7 +85,7 @@ struct Counts {
 impl<'a> Pass<'a> {
     fn entry(&mut self, index: usize, jws: Box<str>, parsed: &'a Parsed) -> Result<(), Failed> {
         let entry = &parsed.entry;
-        let grant = self.verifier.authority.grant(entry.principal());
+        let grant = self.verifier.authority.grant(&entry.anchored_as());
         let links = self.links;
         let parents = links.parents.get(index).map(SmallVec::as_slice).unwrap_or_default();
         if &*entry.classification == "denial" {

@@ -1,35 +1,40 @@
 //! Keys of the principals, and the signatures checked with them: strictly, and one by one.
 
-use std::collections::HashMap;
-use std::str;
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
-use ed25519_dalek::{Signature, VerifyingKey};
-
+use super::bundle::{Authorities, BundleError};
+use super::certificate::{ChainError, Known, Leaves};
 use super::error::Step;
 use super::failure::VerifyFailure;
 use super::jose::Parsed;
+use super::key::Key;
+use super::spiffe_id::SpiffeId;
 use super::verifier::Verifier;
 use super::x509::subject_public_key_info;
 use crate::jws::Algorithm;
-use crate::keys::{Jwk, Jwks, KeyError, MOCK_KEY, hmac_sha256, is_canonical_point, mock_kid};
+use crate::keys::{Jwks, KeyError, MOCK_KEY, hmac_sha256, mock_kid};
 
-/// Principals of a passport by number.
+/// Principals of a passport by number, under the names that they are anchored under.
 pub(super) struct Principals<'a> {
-    pub(super) ids: Vec<&'a str>,
+    pub(super) ids: Vec<Cow<'a, str>>,
     /// The principal of each entry.
     pub(super) of: Vec<usize>,
 }
 
 impl<'a> Principals<'a> {
     pub(super) fn collect(entries: &'a [Parsed]) -> Self {
-        let mut known: HashMap<&str, usize> = HashMap::new();
+        let mut known: HashMap<Cow<'a, str>, usize> = HashMap::new();
         let mut ids = Vec::new();
         let of = entries.iter().map(|parsed| {
-            let id = parsed.entry.principal();
-            *known.entry(id).or_insert_with(|| {
-                ids.push(id);
-                ids.len() - 1
-            })
+            let id = parsed.entry.anchored_as();
+            if let Some(number) = known.get(&id) {
+                return *number;
+            }
+            ids.push(id.clone());
+            known.insert(id, ids.len() - 1);
+            ids.len() - 1
         });
         let of = of.collect();
         Self { ids, of }
@@ -40,15 +45,57 @@ impl<'a> Principals<'a> {
 pub(super) enum Trusted {
     /// Keys that were anchored: never none.
     Keys(Vec<Key>),
+    /// The authorities of its trust domain, of a principal that nobody anchored.
+    Authorities(Arc<Authorities>),
     /// The mock key, of a principal that nobody anchored.
     Mock,
 }
 
-pub(super) struct Key {
-    jwk: Jwk,
-    thumbprint: String,
-    spki: Vec<u8>,
-    ed25519: Option<VerifyingKey>,
+/// What the entries of a passport are checked with.
+pub(super) struct Resolved {
+    /// By the principal's number.
+    pub(super) trusted: Vec<Trusted>,
+    leaves: Leaves,
+    /// The number of each entry's leaf; empty if no principal has certificates, and of no leaf for those that have
+    /// none.
+    leaf_of: Vec<usize>,
+}
+
+impl Resolved {
+    /// The trust domains whose certificates were used.
+    pub(super) fn trust_domains(&self) -> BTreeSet<&str> {
+        let domains = self.trusted.iter().filter_map(|trusted| match trusted {
+            Trusted::Authorities(authorities) => Some(authorities.trust_domain()),
+            Trusted::Keys(_) | Trusted::Mock => None,
+        });
+        domains.collect()
+    }
+
+    /// How many principals certificates speak for.
+    pub(super) fn certified(&self) -> usize {
+        self.trusted.iter().filter(|trusted| matches!(trusted, Trusted::Authorities(_))).count()
+    }
+
+    /// Checks the signature of entry `index`, of principal number `principal`.
+    pub(super) fn check(
+        &self,
+        index: usize,
+        principal: usize,
+        parsed: &Parsed,
+        jws: &str,
+    ) -> Result<(), VerifyFailure> {
+        let input = jws.as_bytes().get(..parsed.signed).unwrap_or_default();
+        match self.trusted.get(principal) {
+            Some(Trusted::Keys(keys)) => check_anchored(keys, parsed, input),
+            Some(Trusted::Authorities(_)) => {
+                let leaf = self.leaf_of.get(index).and_then(|leaf| self.leaves.get(*leaf));
+                let key = leaf.ok_or(VerifyFailure::Signature)?;
+                check_certified(key, parsed, input)
+            }
+            Some(Trusted::Mock) => check_mock(parsed, input),
+            None => Err(VerifyFailure::Signature),
+        }
+    }
 }
 
 /// More keys than any principal needs to rotate; bounds what an entry without a usable `kid` costs.
@@ -59,7 +106,7 @@ pub(super) fn resolve(
     verifier: &Verifier,
     principals: &Principals<'_>,
     entries: &[Parsed],
-) -> Result<Vec<Trusted>, (usize, Step, VerifyFailure)> {
+) -> Result<Resolved, (usize, Step, VerifyFailure)> {
     let mut all = Vec::with_capacity(principals.ids.len());
     // The first entry of each principal, and the first that is not signed with the mock key.
     let mut firsts: Vec<(Option<usize>, Option<usize>)> = vec![(None, None); principals.ids.len()];
@@ -74,8 +121,8 @@ pub(super) fn resolve(
     for (id, (first, real)) in principals.ids.iter().zip(firsts) {
         let trusted = ask(verifier, id);
         let failed = match trusted {
-            Ok(Some(keys)) => {
-                all.push(Trusted::Keys(keys));
+            Ok(Some(trusted)) => {
+                all.push(trusted);
                 continue;
             }
             // Only what nobody anchors, and only in entries that say so, is the mock provider's.
@@ -84,16 +131,87 @@ pub(super) fn resolve(
                     all.push(Trusted::Mock);
                     continue;
                 }
-                Some(index) => (index, VerifyFailure::UnknownPrincipal { principal: (*id).to_owned() }),
+                Some(index) => (index, unknown(id, entries.get(index))),
             },
-            Err(source) => (first.unwrap_or(0), VerifyFailure::Keys { principal: (*id).to_owned(), source }),
+            Err(source) => (first.unwrap_or(0), VerifyFailure::Keys { principal: id.to_string(), source }),
         };
         return Err((failed.0, Step::Principals, failed.1));
     }
-    Ok(all)
+    certify(verifier, principals, entries, all)
 }
 
-fn ask(verifier: &Verifier, id: &str) -> Result<Option<Vec<Key>>, KeyError> {
+fn unknown(id: &str, entry: Option<&Parsed>) -> VerifyFailure {
+    let principal = id.to_owned();
+    match (entry.and_then(|parsed| parsed.header.leaf()), workload(id)) {
+        (Some(_), Some(id)) => {
+            VerifyFailure::UnknownTrustDomain { principal, trust_domain: id.trust_domain().to_owned() }
+        }
+        (_, _) => VerifyFailure::UnknownPrincipal { principal },
+    }
+}
+
+/// The leaf of each entry that a certificate speaks for.
+fn certify(
+    verifier: &Verifier,
+    principals: &Principals<'_>,
+    entries: &[Parsed],
+    trusted: Vec<Trusted>,
+) -> Result<Resolved, (usize, Step, VerifyFailure)> {
+    let mut known = Known::new(&verifier.options);
+    let mut leaf_of = Vec::new();
+    if trusted.iter().any(|trusted| matches!(trusted, Trusted::Authorities(_))) {
+        leaf_of.reserve(entries.len());
+        for (index, (parsed, number)) in entries.iter().zip(&principals.of).enumerate() {
+            let Some(Trusted::Authorities(authorities)) = trusted.get(*number) else {
+                leaf_of.push(usize::MAX);
+                continue;
+            };
+            let principal = principals.ids.get(*number).map(|id| &**id).unwrap_or_default();
+            let leaf =
+                known.leaf(&parsed.header, (*number, principal), authorities, parsed.entry.timestamp_ms);
+            leaf_of.push(leaf.map_err(|source| {
+                let failure = VerifyFailure::Chain { principal: principal.to_owned(), source };
+                (index, Step::Principals, failure)
+            })?);
+        }
+    }
+    Ok(Resolved { trusted, leaves: known.into_leaves(), leaf_of })
+}
+
+/// The SPIFFE ID of a workload. That of a trust domain itself is none: X509-SVID §5.2.
+fn workload(id: &str) -> Option<SpiffeId<'_>> {
+    SpiffeId::parse(id).ok().filter(|id| !id.path().is_empty())
+}
+
+/// Keys go before authorities: whoever pins a key means this key.
+fn ask(verifier: &Verifier, id: &str) -> Result<Option<Trusted>, KeyError> {
+    if let Some(keys) = ask_keys(verifier, id)? {
+        return Ok(Some(Trusted::Keys(keys)));
+    }
+    Ok(ask_authorities(verifier, id)?.map(Trusted::Authorities))
+}
+
+fn ask_authorities(verifier: &Verifier, id: &str) -> Result<Option<Arc<Authorities>>, KeyError> {
+    let Some(workload) = workload(id) else { return Ok(None) };
+    let mut found: Option<Arc<Authorities>> = None;
+    for source in verifier.sources.iter() {
+        let Some(authorities) = source.authorities(id)? else { continue };
+        if authorities.trust_domain() != workload.trust_domain() {
+            let trust_domain = authorities.trust_domain().to_owned();
+            return Err(KeyError::Source(Box::new(BundleError::OtherDomain { trust_domain })));
+        }
+        match &found {
+            Some(known) if **known != *authorities => {
+                return Err(KeyError::Shadowed { principal: id.to_owned() });
+            }
+            Some(_) => {}
+            None => found = Some(authorities),
+        }
+    }
+    Ok(found)
+}
+
+fn ask_keys(verifier: &Verifier, id: &str) -> Result<Option<Vec<Key>>, KeyError> {
     let mut found: Option<Jwks> = None;
     for source in verifier.sources.iter() {
         match (source.keys(id)?, &found) {
@@ -111,47 +229,31 @@ fn ask(verifier: &Verifier, id: &str) -> Result<Option<Vec<Key>>, KeyError> {
     }
 }
 
-impl Key {
-    fn new(jwk: Jwk) -> Result<Self, KeyError> {
-        let malformed = |_| KeyError::Malformed { member: "x", why: "is not a point of the curve" };
-        if jwk.as_ed25519().is_some_and(|point| !is_canonical_point(point)) {
-            return Err(KeyError::Malformed { member: "x", why: "is not the canonical form of its point" });
-        }
-        let ed25519 = jwk.as_ed25519().map(VerifyingKey::from_bytes).transpose().map_err(malformed)?;
-        Ok(Self { thumbprint: jwk.thumbprint(), spki: jwk.to_spki(), ed25519, jwk })
-    }
-
-    fn check(&self, alg: Algorithm, input: &[u8], signature: &[u8]) -> Result<(), VerifyFailure> {
-        match (alg, &self.ed25519) {
-            (Algorithm::EdDsa, Some(key)) => Signature::from_slice(signature)
-                // RFC 8032 §5.1.7, and no key or commitment of small order.
-                .and_then(|signature| key.verify_strict(input, &signature))
-                .map_err(|_| VerifyFailure::Signature),
-            (Algorithm::EdDsa, None) | (Algorithm::Hs256, _) => Err(VerifyFailure::AlgorithmMismatch { alg }),
-            (Algorithm::Es256 | Algorithm::Es384 | Algorithm::Rs256 | Algorithm::Ps256, _) => {
-                Err(VerifyFailure::UnsupportedAlgorithm { alg })
-            }
+fn check_anchored(keys: &[Key], parsed: &Parsed, input: &[u8]) -> Result<(), VerifyFailure> {
+    let candidates = certified(candidates(parsed, keys)?, parsed)?;
+    let mut outcome = Err(VerifyFailure::Signature);
+    for key in candidates.into_iter().take(KEYS_TRIED) {
+        outcome = key.check(parsed.header.alg, input, &parsed.signature);
+        if outcome.is_ok() {
+            break;
         }
     }
+    outcome
 }
 
-/// Checks one signature.
-pub(super) fn check(parsed: &Parsed, jws: &str, trusted: &Trusted) -> Result<(), VerifyFailure> {
-    let input = jws.as_bytes().get(..parsed.signed).unwrap_or_default();
-    match trusted {
-        Trusted::Mock => check_mock(parsed, input),
-        Trusted::Keys(keys) => {
-            let candidates = certified(candidates(parsed, keys)?, parsed)?;
-            let mut outcome = Err(VerifyFailure::Signature);
-            for key in candidates.into_iter().take(KEYS_TRIED) {
-                outcome = key.check(parsed.header.alg, input, &parsed.signature);
-                if outcome.is_ok() {
-                    break;
-                }
-            }
-            outcome
-        }
+/// With the key of the leaf, whose chain was validated.
+fn check_certified(key: &Key, parsed: &Parsed, input: &[u8]) -> Result<(), VerifyFailure> {
+    let alg = parsed.header.alg;
+    let kid = parsed.header.kid.as_deref().unwrap_or_default();
+    if parsed.entry.is_own() && key.thumbprint != kid {
+        let principal = parsed.entry.principal().to_owned();
+        return Err(VerifyFailure::Chain { principal, source: ChainError::Kid { kid: kid.to_owned() } });
     }
+    // RFC 8725 §3.1: the key says which algorithm it is for.
+    if !key.jwk.accepts(alg) {
+        return Err(VerifyFailure::AlgorithmMismatch { alg });
+    }
+    key.check(alg, input, &parsed.signature)
 }
 
 /// The keys an entry may be signed with; never none.
@@ -175,7 +277,7 @@ fn candidates<'k>(parsed: &Parsed, keys: &'k [Key]) -> Result<Vec<&'k Key>, Veri
 
 /// Of these keys those that the certificate in `x5c`, if there is one, carries.
 fn certified<'k>(keys: Vec<&'k Key>, parsed: &Parsed) -> Result<Vec<&'k Key>, VerifyFailure> {
-    let Some(leaf) = &parsed.header.leaf else { return Ok(keys) };
+    let Some(leaf) = parsed.header.leaf() else { return Ok(keys) };
     let spki = subject_public_key_info(leaf).map_err(VerifyFailure::Certificate)?;
     let carried: Vec<&Key> = keys.into_iter().filter(|key| key.spki == spki).collect();
     if carried.is_empty() { Err(VerifyFailure::CertificateKey) } else { Ok(carried) }
@@ -197,4 +299,5 @@ fn check_mock(parsed: &Parsed, input: &[u8]) -> Result<(), VerifyFailure> {
 }
 
 #[cfg(test)]
-mod wycheproof_vectors;
+#[cfg(feature = "aws-lc")]
+mod tests;

@@ -40,9 +40,18 @@ pub(super) fn completeness(
     Ok(())
 }
 
+/// Of how many principals certificates speak.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Certified {
+    None,
+    Some,
+    All,
+}
+
 pub(super) fn time(
     entries: &[Parsed],
     links: &Links,
+    certified: Certified,
     verifier: &Verifier,
     report: &mut Report,
 ) -> Result<(), Failed> {
@@ -50,8 +59,10 @@ pub(super) fn time(
         return Ok(());
     }
     let Some(ingress) = verifier.options.ingress else {
-        report.time =
-            Axis::not_checked("asserted time: the signers' own clocks, and nothing to check them against");
+        report.time = match verifier.options.received_ms {
+            None => asserted(certified),
+            Some(received_ms) => received(entries, certified, received_ms, report),
+        };
         return Ok(());
     };
     let latest = ingress.now_ms.saturating_add(ingress.skew_ms);
@@ -73,4 +84,40 @@ pub(super) fn time(
     report.time =
         Axis::pass(format!("the tips are at most {max_age_ms} ms old, give or take a skew of {skew_ms} ms"));
     Ok(())
+}
+
+fn asserted(certified: Certified) -> Axis {
+    let text = "asserted time: the signers' own clocks, and nothing to check them against";
+    match certified {
+        Certified::None => Axis::not_checked(text),
+        Certified::Some | Certified::All => {
+            Axis::not_checked(format!("{text}; certificates were valid at the times asserted"))
+        }
+    }
+}
+
+/// For an archive: certificates bound when their entries can be from.
+fn received(entries: &[Parsed], certified: Certified, received_ms: u64, report: &mut Report) -> Axis {
+    let mut later = entries.iter().enumerate().filter(|(_, parsed)| parsed.entry.timestamp_ms > received_ms);
+    let ahead = later.next().map(|(first, parsed)| {
+        let ahead_ms = parsed.entry.timestamp_ms.saturating_sub(received_ms);
+        let count = 1 + later.count();
+        let text = "dated later than the passport was received, by";
+        report.find(Some(first), format!("{text} {ahead_ms} ms (entries: {count})"));
+    });
+    match (certified, ahead) {
+        (Certified::All, None) => Axis::pass(format!(
+            "every certificate was valid when the passport was received, at {received_ms} ms"
+        )),
+        (Certified::All, Some(())) => Axis::not_checked(
+            "every certificate was valid at receipt, but entries are dated later (see the findings)",
+        ),
+        (Certified::Some, _) => Axis::not_checked(
+            "asserted time: the signers' own clocks; the certificates there are were valid at receipt, but not every \
+             principal has them",
+        ),
+        (Certified::None, _) => Axis::not_checked(
+            "asserted time: the signers' own clocks, and no certificate to hold against the receipt",
+        ),
+    }
 }

@@ -33,6 +33,7 @@ pub(super) struct Options {
     pub(super) linear: bool,
     pub(super) strict: bool,
     pub(super) ingress: Option<Ingress>,
+    pub(super) received_ms: Option<u64>,
     pub(super) limits: Limits,
     pub(super) threads: Option<usize>,
     pub(super) accept_mock: bool,
@@ -101,6 +102,14 @@ impl Verifier {
         other
     }
 
+    /// The same verifier for a passport that was received at that time, see [`VerifierBuilder::received_at`].
+    #[must_use]
+    pub fn received_at(&self, received_ms: u64) -> Self {
+        let mut other = self.clone();
+        other.options.received_ms = Some(received_ms);
+        other
+    }
+
     /// The same verifier expecting another tip.
     ///
     /// # Errors
@@ -135,7 +144,8 @@ pub struct VerifierBuilder {
 }
 
 impl VerifierBuilder {
-    /// Adds a source of keys. A principal that two sources know with different keys fails.
+    /// Adds a source of keys. A principal that two sources know with different keys fails. Keys of a principal go
+    /// before the authorities of its trust domain.
     pub fn keys(mut self, source: impl KeySource + 'static) -> Self {
         self.sources.push(Arc::new(source));
         self
@@ -196,10 +206,19 @@ impl VerifierBuilder {
     }
 
     /// Where a lineage comes in from elsewhere: at most [`Limits::ingress_entries`] entries, tips at most `max_age`
-    /// old, nothing later than `now_ms` and `skew`, and no semantic violation by anybody.
+    /// old, nothing later than `now_ms` and `skew`, and no semantic violation by anybody. Certificates are valid now,
+    /// give or take `skew`, or else the entry is at most `max_age` old and they were valid at its time.
     pub fn ingress(mut self, now_ms: u64, max_age: Duration, skew: Duration) -> Self {
         let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         self.options.ingress = Some(Ingress { now_ms, max_age_ms: ms(max_age), skew_ms: ms(skew) });
+        self
+    }
+
+    /// For archives: when the passport was received, by the clock of whoever keeps it. Certificates must have been
+    /// valid then, to the millisecond; without this they must have been valid at the times that the entries give
+    /// themselves.
+    pub fn received_at(mut self, received_ms: u64) -> Self {
+        self.options.received_ms = Some(received_ms);
         self
     }
 

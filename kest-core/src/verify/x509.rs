@@ -1,82 +1,46 @@
-//! Just enough DER to find the public key of a certificate. RFC 5280 §4.1, X.690.
+//! The public key of a certificate. RFC 5280 §4.1.
 
 use std::fmt;
+
+use crate::der::{BIT_STRING, DerError, INTEGER, SEQUENCE, Value};
 
 /// The SubjectPublicKeyInfo of a DER certificate, tag and length included.
 ///
 /// # Errors
 /// When the bytes are no certificate in DER.
-pub(super) fn subject_public_key_info(certificate: &[u8]) -> Result<&[u8], CertificateError> {
+pub(crate) fn subject_public_key_info(certificate: &[u8]) -> Result<&[u8], CertificateError> {
     let whole = Value::read(certificate)?;
     if !whole.rest.is_empty() {
         return Err(CertificateError::Trailing);
     }
     // Certificate ::= SEQUENCE { tbsCertificate, signatureAlgorithm, signatureValue }
-    let tbs = Value::read(whole.inside(SEQUENCE, "a certificate")?)?;
+    let tbs = Value::read(inside(&whole, SEQUENCE, "a certificate")?)?;
     let algorithm = Value::read(tbs.rest)?;
-    algorithm.inside(SEQUENCE, "a signature algorithm")?;
+    inside(&algorithm, SEQUENCE, "a signature algorithm")?;
     let signature = Value::read(algorithm.rest)?;
-    signature.inside(BIT_STRING, "a signature")?;
+    inside(&signature, BIT_STRING, "a signature")?;
     if !signature.rest.is_empty() {
         return Err(CertificateError::Trailing);
     }
     // TBSCertificate ::= SEQUENCE { [0] version DEFAULT v1, serialNumber, signature, issuer, validity, subject,
     // subjectPublicKeyInfo, … }
-    let mut field = Value::read(tbs.inside(SEQUENCE, "a certificate body")?)?;
+    let mut field = Value::read(inside(&tbs, SEQUENCE, "a certificate body")?)?;
     if field.tag == VERSION {
         field = Value::read(field.rest)?;
     }
-    field.inside(INTEGER, "a serial number")?;
+    inside(&field, INTEGER, "a serial number")?;
     for what in ["a signature algorithm", "an issuer", "a validity", "a subject", "a public key"] {
         field = Value::read(field.rest)?;
-        field.inside(SEQUENCE, what)?;
+        inside(&field, SEQUENCE, what)?;
     }
     Ok(field.whole)
 }
 
-const INTEGER: u8 = 0x02;
-const BIT_STRING: u8 = 0x03;
-const SEQUENCE: u8 = 0x30;
 const VERSION: u8 = 0xa0;
 
-/// One value, and what follows it.
-struct Value<'a> {
-    tag: u8,
-    content: &'a [u8],
-    whole: &'a [u8],
-    rest: &'a [u8],
-}
-
-impl<'a> Value<'a> {
-    fn read(bytes: &'a [u8]) -> Result<Self, CertificateError> {
-        let [tag, first, after @ ..] = bytes else { return Err(CertificateError::Truncated) };
-        // X.690 §8.1.2.4: no certificate has tags over 30.
-        if tag & 0x1f == 0x1f {
-            return Err(CertificateError::Tag);
-        }
-        let (length, after) = match first {
-            0..=0x7f => (usize::from(*first), after),
-            // X.690 §10.1: definite, and as short as can be.
-            0x81..=0x83 => {
-                let octets = usize::from(first & 0x7f);
-                let (digits, after) = after.split_at_checked(octets).ok_or(CertificateError::Truncated)?;
-                let length = digits.iter().fold(0, |sum, digit| sum << 8 | usize::from(*digit));
-                let shortest = digits.first().is_some_and(|digit| *digit != 0) && length >= 0x80;
-                if !shortest {
-                    return Err(CertificateError::Length);
-                }
-                (length, after)
-            }
-            _ => return Err(CertificateError::Length),
-        };
-        let (content, rest) = after.split_at_checked(length).ok_or(CertificateError::Truncated)?;
-        let whole = bytes.get(..bytes.len() - rest.len()).ok_or(CertificateError::Truncated)?;
-        Ok(Self { tag: *tag, content, whole, rest })
-    }
-
-    fn inside(&self, tag: u8, what: &'static str) -> Result<&'a [u8], CertificateError> {
-        if self.tag == tag { Ok(self.content) } else { Err(CertificateError::Expected { what }) }
-    }
+/// The content of a value that must have that tag.
+fn inside<'a>(value: &Value<'a>, tag: u8, what: &'static str) -> Result<&'a [u8], CertificateError> {
+    value.inside(tag).ok_or(CertificateError::Expected { what })
 }
 
 /// Why a certificate cannot be read.
@@ -112,10 +76,20 @@ impl fmt::Display for CertificateError {
 
 impl std::error::Error for CertificateError {}
 
+impl From<DerError> for CertificateError {
+    fn from(error: DerError) -> Self {
+        match error {
+            DerError::Truncated => Self::Truncated,
+            DerError::Tag => Self::Tag,
+            DerError::Length => Self::Length,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keys::Jwk;
+    use crate::keys::{Jwk, KeyError};
 
     fn leaf_and_anchor() -> (Vec<u8>, Jwk) {
         let read = |file: &str| {
@@ -137,6 +111,7 @@ mod tests {
     fn finds_the_key_of_a_real_certificate() {
         let (leaf, jwk) = leaf_and_anchor();
         assert_eq!(subject_public_key_info(&leaf), Ok(&*jwk.to_spki()));
+        assert_eq!(Jwk::from_certificate(&leaf).unwrap().thumbprint(), jwk.thumbprint());
     }
 
     #[test]
@@ -144,6 +119,7 @@ mod tests {
         let (leaf, _) = leaf_and_anchor();
         for end in 0..leaf.len() {
             assert!(subject_public_key_info(&leaf[..end]).is_err(), "{end}");
+            assert!(matches!(Jwk::from_certificate(&leaf[..end]), Err(KeyError::Certificate(_))), "{end}");
         }
         let longer = [&leaf[..], &[0]].concat();
         assert_eq!(subject_public_key_info(&longer), Err(CertificateError::Trailing));

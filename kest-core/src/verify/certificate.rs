@@ -1,0 +1,13 @@
+//! Certificates that speak for workloads: X.509-SVIDs in `x5c`, and the authorities behind them. RFC 5280 §6,
+//! SPIFFE X509-SVID §5, spec §13.
+
+mod error;
+mod known;
+#[cfg(feature = "aws-lc")]
+mod path;
+mod root;
+mod window;
+
+pub use self::error::{ChainError, Moment};
+pub(super) use self::known::{Known, Leaves};
+pub(super) use self::root::Root;

@@ -1,0 +1,135 @@
+//! Chains that were validated, so that the many entries of one SVID cost one validation.
+
+use std::collections::HashMap;
+
+use smallvec::SmallVec;
+
+use super::super::bundle::Authorities;
+use super::super::jose::Header;
+use super::super::key::Key;
+use super::super::verifier::{Ingress, Options};
+use super::error::{ChainError, Moment};
+use super::window::Window;
+
+/// Keys of leafs, by number.
+#[derive(Default)]
+pub(in crate::verify) struct Leaves(Vec<Key>);
+
+impl Leaves {
+    pub(in crate::verify) fn get(&self, leaf: usize) -> Option<&Key> {
+        self.0.get(leaf)
+    }
+
+    #[cfg(all(test, feature = "aws-lc"))]
+    pub(in crate::verify) fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// When a chain holds, and the number of its leaf.
+type Validated = SmallVec<[(Window, usize); 1]>;
+
+/// The chains of one passport that were validated: each with the number of its leaf, and when it holds.
+pub(in crate::verify) struct Known<'a> {
+    options: &'a Options,
+    /// By the digest of the chain and the number of the principal.
+    chains: HashMap<([u8; 32], usize), Validated>,
+    leaves: Leaves,
+}
+
+impl<'a> Known<'a> {
+    pub(in crate::verify) fn new(options: &'a Options) -> Self {
+        Self { options, chains: HashMap::new(), leaves: Leaves::default() }
+    }
+
+    /// The number of the leaf whose key an entry of `principal` is checked with.
+    pub(in crate::verify) fn leaf(
+        &mut self,
+        header: &Header,
+        (number, principal): (usize, &str),
+        authorities: &Authorities,
+        timestamp_ms: u64,
+    ) -> Result<usize, ChainError> {
+        let Some(digest) = header.chain_digest else { return Err(ChainError::Missing) };
+        let mut leaf = None;
+        for moments in demanded(self.options, timestamp_ms) {
+            let before = self.chains.get(&(digest, number)).map(SmallVec::as_slice).unwrap_or_default();
+            let known = before.iter().find(|(window, _)| moments.iter().any(|(at, _)| window.contains(*at)));
+            if let Some((_, known)) = known {
+                leaf = Some(*known);
+                continue;
+            }
+            let mut outcome = Err(ChainError::Missing);
+            for (at_ms, moment) in moments {
+                match validate(&header.chain, principal, authorities, at_ms, moment) {
+                    // Valid at one of them is enough; the first says why not.
+                    Err(error @ (ChainError::Expired { .. } | ChainError::NotYetValid { .. })) => {
+                        if matches!(outcome, Err(ChainError::Missing)) {
+                            outcome = Err(error);
+                        }
+                    }
+                    other => {
+                        outcome = other;
+                        break;
+                    }
+                }
+            }
+            let (key, window) = outcome?;
+            let number_of_leaf = self.leaves.0.len();
+            self.leaves.0.push(key);
+            self.chains.entry((digest, number)).or_default().push((window, number_of_leaf));
+            leaf = Some(number_of_leaf);
+        }
+        leaf.ok_or(ChainError::Missing)
+    }
+
+    pub(in crate::verify) fn into_leaves(self) -> Leaves {
+        self.leaves
+    }
+}
+
+type Moments = SmallVec<[(u64, Moment); 4]>;
+
+/// When the certificate of an entry must be valid: at one moment of each list. Spec §13, certificate time.
+fn demanded(options: &Options, timestamp_ms: u64) -> SmallVec<[Moments; 2]> {
+    let mut all: SmallVec<[Moments; 2]> = SmallVec::new();
+    if let Some(Ingress { now_ms, max_age_ms, skew_ms }) = options.ingress {
+        let (early, late) = (now_ms.saturating_sub(skew_ms), now_ms.saturating_add(skew_ms));
+        let mut moments = Moments::from_slice(&[now_ms, early, late].map(|at| (at, Moment::Now)));
+        let age_ms = now_ms.saturating_sub(timestamp_ms);
+        if timestamp_ms <= late && age_ms <= max_age_ms.saturating_add(skew_ms) {
+            moments.push((timestamp_ms, Moment::Asserted));
+        }
+        all.push(moments);
+    }
+    if let Some(received_ms) = options.received_ms {
+        all.push(Moments::from_slice(&[(received_ms, Moment::Received)]));
+    }
+    if all.is_empty() {
+        all.push(Moments::from_slice(&[(timestamp_ms, Moment::Asserted)]));
+    }
+    all
+}
+
+#[cfg(feature = "aws-lc")]
+fn validate(
+    chain: &[Vec<u8>],
+    principal: &str,
+    authorities: &Authorities,
+    at_ms: u64,
+    moment: Moment,
+) -> Result<(Key, Window), ChainError> {
+    let (jwk, window) = super::path::validate(chain, principal, authorities, at_ms, moment)?;
+    Key::new(jwk).map(|key| (key, window)).map_err(ChainError::Key)
+}
+
+#[cfg(not(feature = "aws-lc"))]
+fn validate(
+    _chain: &[Vec<u8>],
+    _principal: &str,
+    _authorities: &Authorities,
+    _at_ms: u64,
+    _moment: Moment,
+) -> Result<(Key, Window), ChainError> {
+    Err(ChainError::NotBuilt)
+}
