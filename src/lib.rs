@@ -48,7 +48,8 @@
 //! # Where to read on
 //!
 //! - [`kest_verified`]: the attribute, its arguments, and what is checked at compile time.
-//! - [`Kest`]: identity, engine and `kest.toml` in one handle; [`configure`], [`Kest::scope`].
+//! - [`Kest`]: identity, engine and `kest.toml` in one handle; [`configure`], which detects the identity where none
+//!   is named; [`Kest::scope`].
 //! - [`lineage`]: how the DAG follows the code; [`join!`], [`spawn`], [`lineage::LineageExt::in_lineage`].
 //! - [`identity`], [`policy`], [`trust`]: what a call consults, and the traits to bring one's own.
 //! - [`verify`]: from bytes to a [`verify::VerifiedPassport`], and the report.
@@ -60,6 +61,12 @@
 //! |---|---|---|
 //! | `rego` | yes | [`policy::RegoEngine`]: Rego policies in the process |
 //! | `tokio` | yes | [`spawn`]: tokio tasks that keep their lineage |
+//! | `spire` | no | `identity::SpireProvider`: identity from a SPIRE agent |
+//! | `aws` | no | `identity::AwsWorkloadIdentity`: identity from AWS STS, signatures by KMS |
+//! | `bedrock` | no | `identity::BedrockAgentIdentity`: identity of an Amazon Bedrock agent, signatures by KMS |
+//! | `oidc` | no | `identity::OidcIdentity`: identity from an OpenID Connect token |
+//! | `jwks` | no | `jwks::JwksUrl`: keys for verifiers from a JWK set URL |
+//! | `aws-lc` | no | signatures by aws-lc-rs: Ed25519 there, ECDSA, RSA, X.509 chains; the five above imply it |
 
 #[cfg(feature = "tokio")]
 pub use kest_core::lineage::{JoinHandle, spawn};
@@ -69,13 +76,18 @@ pub use kest_core::lineage::{
 };
 pub use kest_core::trust::register_origin_trust;
 pub use kest_core::{
-    Error, Kest, KestBuilder, Passport, PassportEntry, clear, configure, get_active_engine,
-    get_active_identity, global, join, reconfigure,
+    Error, Kest, KestBuilder, Passport, PassportEntry, clear, get_active_engine, get_active_identity, global,
+    join,
 };
 pub use kest_core::{
     audit, canonical, config, entry, error, jws, keys, lineage, taint, telemetry, text, trust, verify,
 };
 pub use kest_macros::kest_verified;
+pub use kest_providers::identity::get_default_identity;
+
+pub use self::setup::{configure, reconfigure};
+
+mod setup;
 
 /// Who signs: the trait, and the providers of this build.
 pub mod identity {
@@ -91,6 +103,8 @@ pub mod policy {
 
 /// Suites that every provider passes, for those who write their own.
 pub use kest_providers::conformance;
+#[cfg(feature = "jwks")]
+pub use kest_providers::jwks;
 
 #[doc(hidden)]
 pub use kest_core::__private;

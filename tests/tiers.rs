@@ -22,7 +22,8 @@ fn global(config: &str, engine: MockPolicyEngine) -> MutexGuard<'static, ()> {
             .config(Config::parse(config).unwrap())
             .build()
             .unwrap(),
-    );
+    )
+    .unwrap();
     turn
 }
 

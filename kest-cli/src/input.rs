@@ -1,4 +1,4 @@
-//! What the commands read: passports, trust anchors, the configuration.
+//! What the commands read: passports, trust anchors and bundles, the configuration.
 
 use std::env;
 use std::error::Error;
@@ -6,14 +6,16 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use clap::Args;
 use kest_core::config::Config;
-use kest_core::verify::{Anchors, UnverifiedPassport};
+use kest_core::verify::{Anchors, BundleError, KeySource, SpiffeId, TrustBundles, UnverifiedPassport};
 
 /// The largest passport that is read: some 200,000 entries.
 const PASSPORT_BYTES: u64 = 256 << 20;
 /// The most strings that are read. Tiny ones would take many times their text.
 const PASSPORT_STRINGS: usize = 1_000_000;
 const ANCHORS_BYTES: u64 = 64 << 20;
+const BUNDLE_BYTES: u64 = 16 << 20;
 
 /// Why the command cannot do its work: what is wrong, and what to do.
 #[derive(Debug)]
@@ -72,11 +74,75 @@ fn strings(text: &[u8]) -> usize {
     count
 }
 
+/// Whose signatures are trusted.
+#[derive(Debug, Args)]
+#[group(skip)]
+pub(crate) struct Trusted {
+    /// File with the public keys that are trusted: {"<workload id>":{"keys":[<JWK>…]}}
+    #[arg(long, value_name = "FILE")]
+    anchors: Option<PathBuf>,
+    /// SPIFFE trust bundles, for workloads that sign with X.509-SVIDs: a file with a map of them, or
+    /// TRUST_DOMAIN=FILE with one, in SPIFFE's JSON form or as certificates in PEM; may be given several times
+    #[arg(long, value_name = "BUNDLE")]
+    bundle: Vec<String>,
+}
+
+impl Trusted {
+    /// Whether nobody is trusted.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.anchors.is_none() && self.bundle.is_empty()
+    }
+
+    /// The key sources.
+    ///
+    /// # Errors
+    /// When one cannot be read or used, or two bundles are of one trust domain and differ.
+    pub(crate) fn keys(&self) -> Result<Vec<Box<dyn KeySource>>, Unusable> {
+        let mut sources: Vec<Box<dyn KeySource>> = Vec::new();
+        if let Some(path) = &self.anchors {
+            sources.push(Box::new(anchors(path)?));
+        }
+        if !self.bundle.is_empty() {
+            let mut bundles = TrustBundles::new();
+            self.bundle.iter().try_for_each(|bundle| add_bundle(&mut bundles, bundle))?;
+            sources.push(Box::new(bundles));
+        }
+        Ok(sources)
+    }
+}
+
+fn add_bundle(bundles: &mut TrustBundles, argument: &str) -> Result<(), Unusable> {
+    // What stands before the `=` of a path with a folder in it is no trust domain.
+    let is_domain = |name: &str| SpiffeId::parse(&format!("spiffe://{name}")).is_ok() && !name.contains('/');
+    let (domain, path) = match argument.split_once('=').filter(|(name, _)| is_domain(name)) {
+        Some((domain, path)) => (Some(domain), Path::new(path)),
+        None => (None, Path::new(argument)),
+    };
+    if path == Path::new("-") {
+        return Err(Unusable("trust bundles are read from files; only the passport can be `-`".to_owned()));
+    }
+    let bytes = file(path, "trust bundle", BUNDLE_BYTES)?;
+    let unusable = |error: BundleError| {
+        let shape = "give a map `{\"trust_domains\":{\"<trust domain>\":{\"keys\":[…]}}}`, or `<trust domain>=FILE` \
+                     with one bundle in SPIFFE's JSON form or in PEM";
+        Unusable(format!("`{}`: {error}; {shape}", path.display()))
+    };
+    let Some(domain) = domain else {
+        return TrustBundles::from_json(&bytes).and_then(|more| bundles.merge(more)).map_err(unusable);
+    };
+    if bytes.trim_ascii_start().first() == Some(&b'{') {
+        return bundles.insert_spiffe_json(domain, &bytes).map_err(unusable);
+    }
+    let text = str::from_utf8(&bytes)
+        .map_err(|error| Unusable(format!("`{}`: the trust bundle is not text: {error}", path.display())))?;
+    bundles.insert_pem(domain, text).map_err(unusable)
+}
+
 /// Reads trust anchors.
 ///
 /// # Errors
 /// When they cannot be read, or one of their keys cannot be used.
-pub(crate) fn anchors(path: &Path) -> Result<Anchors, Unusable> {
+fn anchors(path: &Path) -> Result<Anchors, Unusable> {
     if path == Path::new("-") {
         return Err(Unusable("trust anchors are read from a file; only the passport can be `-`".to_owned()));
     }

@@ -1,8 +1,10 @@
-//! The command `kest`: verify and look at passports. Spec §14.
+//! The command `kest`: verify and look at passports, and at the identity of this process. Spec §14.
 
 mod command;
 mod entry;
+mod file;
 mod graph;
+mod identity;
 mod input;
 mod output;
 mod text;
@@ -12,13 +14,14 @@ use std::process::ExitCode;
 
 use clap::{ColorChoice, Parser, Subcommand, ValueEnum};
 
-use crate::command::{show, verify};
+use crate::command::{keys, show, verify, whoami};
 use crate::input::Unusable;
 use crate::output::Out;
 
 /// Verify and look at Kest passports: the signed record of who did what, in which order, and what allowed it.
 ///
-/// A passport is a JSON array of signed entries; each entry names those it follows by their hashes.
+/// A passport is a JSON array of signed entries; each entry names those it follows by their hashes. Who signs is the
+/// identity that the platform gives.
 #[derive(Debug, Parser)]
 #[command(name = "kest", version, color = ColorChoice::Auto, arg_required_else_help = true, after_help = EXAMPLES)]
 struct Cli {
@@ -32,14 +35,19 @@ struct Cli {
 const EXAMPLES: &str = "\
 Examples:
   kest verify passport.json --anchors anchors.json   check a passport against the keys you trust
+  kest verify passport.json --bundle bundles.json    or against the SPIFFE trust domains you trust
   kest show passport.json                            look at what a passport claims
+  kest whoami                                        say which identity this process has, and why
+  kest keys export                                   write what others verify it with
 
-Exit codes: 0 good, 1 bad verdict, 2 usage error or unreadable input.";
+Exit codes: 0 good, 1 bad verdict or no identity, 2 usage error or unreadable input.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
     Verify(verify::Verify),
     Show(show::Show),
+    Whoami(whoami::Whoami),
+    Keys(keys::Keys),
 }
 
 /// When to write colours.
@@ -63,6 +71,8 @@ fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Verify(verify) => verify.run(&out),
         Command::Show(show) => show.run(&out),
+        Command::Whoami(whoami) => whoami.run(&out),
+        Command::Keys(keys) => keys.run(&out),
     };
     match outcome {
         Ok(Outcome::Good) => ExitCode::SUCCESS,

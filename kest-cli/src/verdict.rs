@@ -4,17 +4,18 @@ use std::path::Path;
 
 use kest_core::text::Quoted;
 use kest_core::verify::{
-    Axis, Effective, Finding, Report, Step, UnverifiedPassport, Verdict, Verifier, VerifyError, VerifyFailure,
+    Axis, ChainError, Effective, Finding, Report, Step, UnverifiedPassport, Verdict, Verifier,
+    VerifierBuilder, VerifyError, VerifyFailure,
 };
 use serde::Serialize;
 
 use crate::entry::Shown;
-use crate::input::{self, Unusable};
+use crate::input::{self, Trusted, Unusable};
 
 /// What a passport is verified against.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Question<'a> {
-    pub(crate) anchors: &'a Path,
+    pub(crate) trusted: &'a Trusted,
     pub(crate) config: Option<&'a Path>,
     pub(crate) tip: Option<&'a str>,
     pub(crate) linear: bool,
@@ -63,7 +64,7 @@ impl Question<'_> {
     /// Verifies a passport.
     ///
     /// # Errors
-    /// When anchors, configuration or options cannot be used. A bad verdict is an answer.
+    /// When anchors, bundles, configuration or options cannot be used. A bad verdict is an answer.
     pub(crate) fn ask(&self, passport: UnverifiedPassport) -> Result<Answer, Unusable> {
         let verifier = self.verifier()?;
         let texts: Vec<String> = passport.entries().map(str::to_owned).collect();
@@ -83,7 +84,7 @@ impl Question<'_> {
     }
 
     fn verifier(&self) -> Result<Verifier, Unusable> {
-        let mut builder = Verifier::builder().keys(input::anchors(self.anchors)?);
+        let mut builder = self.trusted.keys()?.into_iter().fold(Verifier::builder(), VerifierBuilder::keys);
         if let Some(config) = input::config(self.config)? {
             builder = builder.config(&config).map_err(|error| Unusable(error.to_string()))?;
         }
@@ -178,6 +179,13 @@ impl Question<'_> {
                     Quoted(principal)
                 );
             }
+            VerifyFailure::UnknownTrustDomain { trust_domain, .. } => {
+                return format!(
+                    "get the trust bundle of {} from whoever runs it, and give it with --bundle",
+                    Quoted(trust_domain)
+                );
+            }
+            VerifyFailure::Chain { source, .. } => chain_fix(source),
             VerifyFailure::MockNotAccepted | VerifyFailure::Algorithm { .. } => {
                 "have the workload sign with a real identity; this command takes no mock entries"
             }
@@ -222,5 +230,23 @@ impl Question<'_> {
             },
         };
         fix.to_owned()
+    }
+}
+
+fn chain_fix(cause: &ChainError) -> &'static str {
+    match cause {
+        ChainError::Expired { .. } | ChainError::NotYetValid { .. } => {
+            "an entry outside the validity of its own certificate was backdated, or a clock is wrong; have the \
+             workload looked at"
+        }
+        ChainError::UnknownAuthority { .. } => {
+            "if the trust domain has a new authority, or had one that is gone from the bundle, add its certificate; \
+             else somebody else signed in its name"
+        }
+        ChainError::Missing => {
+            "anchor the key of the workload with --anchors, or have it sign with an X.509-SVID"
+        }
+        ChainError::NotBuilt => "verify with a build of kest that has the feature `aws-lc`",
+        _ => "have the trust domain's certificate authority looked at; this is no SVID of the workload",
     }
 }

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use support::vectors;
+use support::{IDENTITY_VARIABLES, vectors};
 
 #[test]
 fn the_examples_are_real() {
@@ -41,13 +41,11 @@ fn the_examples_are_real() {
 fn output(command: &str) -> String {
     let binary = Path::new(env!("CARGO_BIN_EXE_kest")).parent().unwrap();
     let path = format!("{}:{}", binary.display(), std::env::var("PATH").unwrap());
-    let output = Command::new("sh")
-        .args(["-c", &format!("{command} 2>&1")])
-        .current_dir(vectors())
-        .env("PATH", path)
-        .env_remove("KEST_CONFIG")
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("{command} 2>&1")]).current_dir(vectors()).env("PATH", path);
+    for variable in IDENTITY_VARIABLES {
+        shell.env_remove(variable);
+    }
+    let output = shell.env_remove("KEST_CONFIG").stdin(Stdio::null()).output().unwrap();
     String::from_utf8(output.stdout).unwrap()
 }

@@ -16,7 +16,7 @@ fn forks_and_joins_are_drawn() {
          │ ○ 1ecdba6c1166 branch_b  spiffe://kest.internal/workload/w2  trust 60  +b\n\
          ○─┘ bd5498ecae31 join  spiffe://kest.internal/workload/w3  trust 60  b a\n\
          ○ 6a4b5044d533 after_join  spiffe://kest.internal/workload/w4  trust 60  b a\n\
-         4 entries; not verified: give --anchors\n"
+         4 entries; not verified: give --anchors or --bundle\n"
     );
 }
 
@@ -104,7 +104,11 @@ fn only_what_verified_is_marked_so() {
     assert!(bad.stdout.contains("○ 0a5e63345d73 op0"), "{}", bad.stdout);
 
     let claimed = run(&["show", &passport]);
-    assert!(claimed.stdout.ends_with("2 entries; not verified: give --anchors\n"), "{}", claimed.stdout);
+    assert!(
+        claimed.stdout.ends_with("2 entries; not verified: give --anchors or --bundle\n"),
+        "{}",
+        claimed.stdout
+    );
 }
 
 #[test]

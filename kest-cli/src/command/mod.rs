@@ -1,4 +1,6 @@
 //! One file per command.
 
+pub(crate) mod keys;
 pub(crate) mod show;
 pub(crate) mod verify;
+pub(crate) mod whoami;

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use kest_core::verify::{Effective, Finding};
 use serde::Serialize;
 use serde_json::Value;
@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::Outcome;
 use crate::entry::Shown;
 use crate::graph::{self, Row};
-use crate::input::{self, Unusable};
+use crate::input::{self, Trusted, Unusable};
 use crate::output::{Ink, Out};
 use crate::text;
 use crate::verdict::{Answer, Question};
@@ -20,18 +20,18 @@ use crate::verdict::{Answer, Question};
 ///
 /// Oldest entry first. Each entry: mark, short hash, operation, workload, trust score (90→10: counts for 10 only),
 /// taints (+ added, − removed, → kept by the verifier against the entry's word, the others carried on); under it who
-/// it was for, the resource, the policies that allowed it and those that were lifted. Marks: ● verified, ○ not verified, ✗ broken. Without --anchors nothing is verified, and all of it is only
-/// what the passport claims.
+/// it was for, the resource, the policies that allowed it and those that were lifted. Marks: ● verified, ○ not verified, ✗ broken. Without --anchors or --bundle nothing is
+/// verified, and all of it is only what the passport claims.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
+#[command(group = ArgGroup::new("trusted").multiple(true).args(["anchors", "bundle"]))]
 pub(crate) struct Show {
     /// File with the passport: a JSON array of compact JWS strings; `-` reads standard input
     passport: PathBuf,
-    /// File with the public keys that are trusted: {"<workload id>":{"keys":[<JWK>…]}}
-    #[arg(long, value_name = "FILE")]
-    anchors: Option<PathBuf>,
+    #[command(flatten)]
+    trusted: Trusted,
     /// kest.toml with [verification.authority] and [trust.sources]; else the file in KEST_CONFIG, never ./kest.toml
-    #[arg(long, value_name = "FILE", requires = "anchors")]
+    #[arg(long, value_name = "FILE", requires = "trusted")]
     config: Option<PathBuf>,
     /// One line per entry
     #[arg(long, conflicts_with = "json")]
@@ -51,7 +51,7 @@ Exit codes: 0 shown and nothing wrong found, 1 a broken entry or a bad verdict, 
 #[derive(Serialize)]
 struct Json<'a> {
     passport: String,
-    /// `null` without anchors.
+    /// `null` without anchors and bundles.
     verification: Option<&'a Answer>,
     lineage: Vec<JsonEntry<'a>>,
 }
@@ -90,12 +90,11 @@ impl Show {
         let mut entries: Vec<Shown> =
             passport.entries().enumerate().map(|(index, jws)| Shown::read(index, jws)).collect();
         let parents = link(&mut entries);
-        let answer = match &self.anchors {
-            None => None,
-            Some(anchors) => {
-                let config = self.config.as_deref();
-                Some(Question { anchors, config, tip: None, linear: false, strict: false }.ask(passport)?)
-            }
+        let answer = if self.trusted.is_empty() {
+            None
+        } else {
+            let (trusted, config) = (&self.trusted, self.config.as_deref());
+            Some(Question { trusted, config, tip: None, linear: false, strict: false }.ask(passport)?)
         };
         let mut findings: HashMap<Option<usize>, Vec<&Finding>> = HashMap::new();
         for finding in answer.iter().flat_map(|answer| &answer.findings) {
@@ -316,7 +315,7 @@ impl Page<'_> {
                 let count = self.entries.len();
                 let entries = if count == 1 { "entry" } else { "entries" };
                 let broken = if broken == 0 { String::new() } else { format!(", {broken} broken") };
-                (Ink::Unsure, format!("{count} {entries}{broken}; not verified: give --anchors"))
+                (Ink::Unsure, format!("{count} {entries}{broken}; not verified: give --anchors or --bundle"))
             }
         };
         format!("{}\n", self.out.ink(ink, &text::message(&line)))

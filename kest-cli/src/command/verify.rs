@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use kest_core::verify::{Axis, Finding, Verdict};
 use serde::Serialize;
 
 use crate::Outcome;
-use crate::input::{self, Unusable};
+use crate::input::{self, Trusted, Unusable};
 use crate::output::{Ink, Out};
 use crate::text;
 use crate::verdict::{Answer, Failure, Question};
@@ -20,12 +20,12 @@ use crate::verdict::{Answer, Failure, Question};
 /// notice that entries are missing at the end.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
+#[command(group = ArgGroup::new("trusted").required(true).multiple(true).args(["anchors", "bundle"]))]
 pub(crate) struct Verify {
     /// File with the passport: a JSON array of compact JWS strings; `-` reads standard input
     passport: PathBuf,
-    /// File with the public keys that are trusted: {"<workload id>":{"keys":[<JWK>…]}}
-    #[arg(long, value_name = "FILE")]
-    anchors: PathBuf,
+    #[command(flatten)]
+    trusted: Trusted,
     /// Hash of the entry that the passport must end with: SHA-256 of its JWS, in hex
     #[arg(long, value_name = "HASH")]
     tip: Option<String>,
@@ -48,6 +48,8 @@ const EXAMPLES: &str = "\
 Examples:
   kest verify passport.json --anchors anchors.json
   curl -s https://orders.example.org/passport | kest verify - --anchors anchors.json --json
+  kest verify passport.json --bundle bundles.json
+  kest verify passport.json --bundle example.org=example.pem --bundle partner.example=partner.json
 
 Exit codes: 0 accepted, 1 refused, 2 usage error or unreadable input.";
 
@@ -64,7 +66,7 @@ impl Verify {
     pub(crate) fn run(self, out: &Out) -> Result<Outcome, Unusable> {
         let passport = input::passport(&self.passport)?;
         let question = Question {
-            anchors: &self.anchors,
+            trusted: &self.trusted,
             config: self.config.as_deref(),
             tip: self.tip.as_deref(),
             linear: self.linear,

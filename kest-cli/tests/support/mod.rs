@@ -52,8 +52,27 @@ pub(crate) fn vectors() -> PathBuf {
 pub(crate) fn kest(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kest"));
     command.args(args).current_dir(vectors()).env_remove("KEST_CONFIG").env_remove("NO_COLOR");
+    for variable in IDENTITY_VARIABLES {
+        command.env_remove(variable);
+    }
     command
 }
+
+/// What decides on the identity of a process.
+pub(crate) const IDENTITY_VARIABLES: [&str; 12] = [
+    "AWS_BEDROCK_AGENT_ALIAS_ID",
+    "AWS_BEDROCK_AGENT_ID",
+    "AWS_EXECUTION_ENV",
+    "AWS_ROLE_ARN",
+    "KEST_AWS_KMS_KEY_ID",
+    "KEST_BEDROCK_KMS_KEY_ID",
+    "KEST_ENV",
+    "KEST_IDENTITY",
+    "KEST_OIDC_AUDIENCE",
+    "KEST_OIDC_ISSUER",
+    "KEST_OIDC_TOKEN_PATH",
+    "SPIFFE_ENDPOINT_SOCKET",
+];
 
 pub(crate) fn run(args: &[&str]) -> Run {
     kest(args).stdin(Stdio::null()).output().unwrap().into()
@@ -86,12 +105,14 @@ pub(crate) fn folder() -> PathBuf {
 /// Signs entries of [`PRINCIPAL`].
 pub(crate) struct Lineage {
     key: SigningKey,
+    /// The certificates in `x5c`, leaf first; none in most tests.
+    pub(crate) chain: Vec<Vec<u8>>,
     entries: Vec<Jws>,
 }
 
 impl Lineage {
     pub(crate) fn new() -> Self {
-        Self { key: SigningKey::from_bytes(&[7; 32]), entries: Vec::new() }
+        Self { key: SigningKey::from_bytes(&[7; 32]), chain: Vec::new(), entries: Vec::new() }
     }
 
     /// Adds an entry with these parents; `change` edits its payload before it is signed.
@@ -127,7 +148,7 @@ impl Lineage {
             "timestamp_ms": 1_795_304_503_210_u64,
         });
         change(&mut payload);
-        let header = EncodedHeader::new(Algorithm::EdDsa, &self.jwk().thumbprint());
+        let header = EncodedHeader::with_x5c(Algorithm::EdDsa, &self.jwk().thumbprint(), &self.chain);
         let payload = canonical::to_vec(&payload).unwrap();
         let jws = header.sign(&payload, |input| Ok::<_, ()>(self.key.sign(input).to_bytes())).unwrap();
         self.entries.push(jws);

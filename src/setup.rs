@@ -1,0 +1,51 @@
+//! The process-wide default, with the identity that the platform gives where none is named. Spec §10, §15.
+
+use kest_core::Kest;
+use kest_core::error::{ConfigurationError, ConfigurationErrorKind};
+use kest_providers::identity::detect::get_default_identity;
+
+/// Sets the process-wide default, once. A `Kest` that was built without an identity gets the one that the platform
+/// gives, as [`get_default_identity`] finds it; which one, and why, is logged under the target `kest`.
+///
+/// Nothing connects here: a SPIRE agent may come later than the program.
+///
+/// ```no_run
+/// use kest::policy::MockPolicyEngine;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let kest = kest::Kest::builder()
+///     .engine(MockPolicyEngine::allow()) // in a service: RegoEngine::from_dir("policies")?
+///     .without_config()
+///     .build()?;
+/// kest::configure(kest)?;
+/// assert!(kest::get_active_identity().is_some());
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// When there is one already ([`reconfigure`] replaces it). `MissingIdentity` when there is no identity to be had; its
+/// `source()` is the [`IdentityError`](kest_core::error::IdentityError).
+pub fn configure(kest: Kest) -> Result<(), ConfigurationError> {
+    // Whoever comes second is told so, whatever the platform gives.
+    if kest_core::global().is_none() {
+        detect(&kest)?;
+    }
+    kest_core::configure(kest)
+}
+
+/// Sets or replaces the process-wide default, with an identity as [`configure`] finds it.
+///
+/// # Errors
+/// When there is no identity to be had. What was set before then stays.
+pub fn reconfigure(kest: Kest) -> Result<(), ConfigurationError> {
+    detect(&kest)?;
+    kest_core::reconfigure(kest)
+}
+
+fn detect(kest: &Kest) -> Result<(), ConfigurationError> {
+    kest.identity_or_try_init(get_default_identity).map(drop).map_err(|error| {
+        let message = format!("no identity was named, and none could be detected: {error}");
+        ConfigurationError::new(ConfigurationErrorKind::MissingIdentity, message).with_source(error)
+    })
+}
