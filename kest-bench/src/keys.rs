@@ -15,24 +15,65 @@ use crate::chain::{Engine, Maker};
 use crate::clock::{self, median};
 use crate::report::{Line, Report};
 
-const NAME: &str = "sign/es256-x5c";
+const PREPARED: &str = "sign/es256-x5c";
+#[cfg(feature = "spire")]
+const SPIRE: &str = "sign/spire";
 
-/// Prints the line of a signature with P-256 and two certificates in the header.
+/// Prints the lines of signatures with P-256 and a certificate chain in the header.
 pub(crate) fn measure(report: &mut Report, quick: bool) -> Result<()> {
-    if !report.wants(NAME) {
+    let rounds = if quick { 500 } else { 20_000 };
+    if report.wants(PREPARED) {
+        let (pkcs8, chain) = certified()?;
+        let key = SigningKey::from_pkcs8(&pkcs8)?;
+        let header = EncodedHeader::with_x5c(key.algorithm(), &key.public_key().thumbprint(), &chain);
+        let payload = payload()?;
+        let input = header.signing_input(&payload);
+        report.add(in_turns(PREPARED, rounds, &input, || {
+            black_box(header.sign(&payload, |input| key.sign(input))?);
+            Ok(())
+        })?)?;
+    }
+    #[cfg(feature = "spire")]
+    if report.wants(SPIRE) {
+        with_agent(report, rounds)?;
+    }
+    Ok(())
+}
+
+/// The provider itself, with the agent that `SPIFFE_ENDPOINT_SOCKET` names; without one there is no such line.
+#[cfg(feature = "spire")]
+fn with_agent(report: &mut Report, rounds: usize) -> Result<()> {
+    use kest::identity::{IdentityProvider as _, SpireProvider};
+    use kest::jws::Algorithm;
+
+    if std::env::var_os("SPIFFE_ENDPOINT_SOCKET").is_none() {
+        eprintln!("sign/spire is not measured: SPIFFE_ENDPOINT_SOCKET names no agent");
         return Ok(());
     }
+    let provider = SpireProvider::from_env()?;
     let payload = payload()?;
-    let (pkcs8, chain) = certified()?;
-    let key = SigningKey::from_pkcs8(&pkcs8)?;
-    let header = EncodedHeader::with_x5c(key.algorithm(), &key.public_key().thumbprint(), &chain);
+    let signed = provider.sign(&payload)?;
+    let keys = provider.public_keys()?;
+    if keys.0.first().and_then(|key| key.algorithm()) != Some(Algorithm::Es256) {
+        return Err("the agent's key is no P-256 key, and the floor is".into());
+    }
+    let input = signed.as_str().rsplit_once('.').ok_or("the entry is no JWS")?.0.to_owned();
+    report.add(in_turns(SPIRE, rounds, &input, || {
+        black_box(provider.sign(&payload)?);
+        Ok(())
+    })?)
+}
+
+/// One signature and one of the floor, a bare P-256 signature of the same bytes, in turns.
+fn in_turns(name: &str, rounds: usize, input: &str, mut sign: impl FnMut() -> Result<()>) -> Result<Line> {
+    let pkcs8 = KeyPair::generate()?.serialize_der();
     let floor = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &pkcs8)?;
-    let (input, random) = (header.signing_input(&payload), SystemRandom::new());
+    let random = SystemRandom::new();
     let reading = clock::reading();
     let (mut times, mut floors, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..if quick { 500 } else { 20_000 } {
+    for _ in 0..rounds {
         let start = Instant::now();
-        black_box(header.sign(&payload, |input| key.sign(input))?);
+        sign()?;
         let ns = clock::since(start) - reading;
         let start = Instant::now();
         black_box(floor.sign(&random, input.as_bytes()).map_err(|_| "the floor's key cannot sign")?);
@@ -41,8 +82,8 @@ pub(crate) fn measure(report: &mut Report, quick: bool) -> Result<()> {
         floors.push(floor_ns);
         ratios.push(ns / floor_ns);
     }
-    report.add(Line {
-        name: NAME.to_owned(),
+    Ok(Line {
+        name: name.to_owned(),
         n: 1,
         threads: 1,
         ns: Some(median(times)),
