@@ -4,8 +4,9 @@ use kest_core::Kest;
 use kest_core::error::{ConfigurationError, ConfigurationErrorKind};
 use kest_providers::identity::detect::get_default_identity;
 
-/// Sets the process-wide default, once. A `Kest` that was built without an identity gets the one that the platform
-/// gives, as [`get_default_identity`] finds it; which one, and why, is logged under the target `kest`.
+/// Sets the process-wide default, once. A `Kest` that was built without an identity is set with the one that the
+/// platform gives, as [`get_default_identity`] finds it; which one, and why, is logged under the target `kest`. Clones
+/// of it stay without: calls in their scopes sign with the identity around them, which may be this one.
 ///
 /// Nothing connects here: a SPIRE agent may come later than the program.
 ///
@@ -29,7 +30,7 @@ use kest_providers::identity::detect::get_default_identity;
 pub fn configure(kest: Kest) -> Result<(), ConfigurationError> {
     // Whoever comes second is told so, whatever the platform gives.
     if kest_core::global().is_none() {
-        detect(&kest)?;
+        return kest_core::configure(detect(kest)?);
     }
     kest_core::configure(kest)
 }
@@ -39,13 +40,18 @@ pub fn configure(kest: Kest) -> Result<(), ConfigurationError> {
 /// # Errors
 /// When there is no identity to be had. What was set before then stays.
 pub fn reconfigure(kest: Kest) -> Result<(), ConfigurationError> {
-    detect(&kest)?;
-    kest_core::reconfigure(kest)
+    kest_core::reconfigure(detect(kest)?)
 }
 
-fn detect(kest: &Kest) -> Result<(), ConfigurationError> {
-    kest.identity_or_try_init(get_default_identity).map(drop).map_err(|error| {
-        let message = format!("no identity was named, and none could be detected: {error}");
-        ConfigurationError::new(ConfigurationErrorKind::MissingIdentity, message).with_source(error)
-    })
+fn detect(kest: Kest) -> Result<Kest, ConfigurationError> {
+    if kest.identity().is_some() {
+        return Ok(kest);
+    }
+    match get_default_identity() {
+        Ok(identity) => Ok(kest.with_identity(identity)),
+        Err(error) => {
+            let message = format!("no identity was named, and none could be detected: {error}");
+            Err(ConfigurationError::new(ConfigurationErrorKind::MissingIdentity, message).with_source(error))
+        }
+    }
 }

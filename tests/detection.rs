@@ -4,10 +4,15 @@
 use std::env;
 use std::error::Error as _;
 use std::process::Command;
+use std::sync::{Arc, Barrier, Mutex};
+use std::thread;
 
-use kest::error::{ConfigurationErrorKind, IdentityError, IdentityErrorKind};
-use kest::identity::{IdentityProvider as _, LocalEd25519Provider};
-use kest::policy::MockPolicyEngine;
+use kest::config::Config;
+use kest::error::{ConfigurationErrorKind, IdentityError, IdentityErrorKind, PolicyUnavailable};
+use kest::identity::{BoxFuture, IdentityProvider, LocalEd25519Provider};
+use kest::jws::Jws;
+use kest::keys::Jwks;
+use kest::policy::{Decision, MockPolicyEngine, PolicyEngine, PolicyRequest};
 use kest::{Error, Kest, kest_verified};
 use kest_tests::{kest, payloads, workload};
 
@@ -54,10 +59,11 @@ fn configure_takes_what_the_platform_gives() {
         kest::configure(kest).unwrap();
         let identity = kest::get_active_identity().unwrap();
         assert_eq!(&*identity.workload_id().unwrap(), "spiffe://kest.internal/local-workload");
-        // Clones made before have it too: one process, one key.
-        let of_clone = earlier.identity().unwrap().public_keys().unwrap();
-        assert_eq!(of_clone, identity.public_keys().unwrap());
+        // Clones made before stay as they are, and in their scopes the global one signs: one process, one key.
+        assert!(earlier.identity().is_none());
         let scope = earlier.enter();
+        let in_scope = kest::get_active_identity().unwrap();
+        assert_eq!(in_scope.public_keys().unwrap(), identity.public_keys().unwrap());
         assert_eq!(protected().unwrap(), "the body ran");
         let principal = &payloads(&scope.passport())[0]["labels"]["principal"];
         assert_eq!(principal, "spiffe://kest.internal/local-workload");
@@ -132,15 +138,131 @@ fn without_an_identity_nothing_runs() {
 }
 
 #[test]
-fn a_factory_that_fails_leaves_the_kest_as_it_was() {
-    let kest = nameless();
-    let error = kest.identity_or_try_init(|| Err(IdentityError::new(IdentityErrorKind::Missing, "none")));
-    assert_eq!(error.unwrap_err().to_string(), "none");
-    assert!(kest.identity().is_none());
-    let made = kest.identity_or_try_init(|| Ok(workload("first"))).unwrap();
-    assert_eq!(&*made.workload_id().unwrap(), "spiffe://kest.internal/first");
-    let kept = kest.identity_or_try_init(|| panic!("there is one already")).unwrap();
-    assert_eq!(&*kept.workload_id().unwrap(), "spiffe://kest.internal/first");
+fn who_comes_second_is_left_with_nothing() {
+    alone("who_comes_second_is_left_with_nothing", &[], || {
+        let kests = [nameless(), nameless()];
+        let start = Barrier::new(2);
+        let outcomes = thread::scope(|threads| {
+            let configure = |kest: &Kest| {
+                start.wait();
+                kest::configure(kest.clone())
+            };
+            let running = kests.each_ref().map(|kest| threads.spawn(move || configure(kest)));
+            running.map(|thread| thread.join().unwrap())
+        });
+        let errors: Vec<_> = outcomes.into_iter().filter_map(Result::err).collect();
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        assert_eq!(errors[0].kind(), ConfigurationErrorKind::AlreadyConfigured);
+        assert!(kests.iter().all(|kest| kest.identity().is_none()), "{kests:?}");
+    });
+}
+
+#[test]
+fn a_running_scope_keeps_the_identity_around_it() {
+    alone("a_running_scope_keeps_the_identity_around_it", &[], || {
+        let outer = kest(&workload("outer"), MockPolicyEngine::allow());
+        let around = outer.enter();
+        let nameless = nameless();
+        {
+            let _inner = nameless.enter();
+            kest::configure(nameless.clone()).unwrap();
+            kest::reconfigure(nameless.clone()).unwrap();
+            protected().unwrap();
+        }
+        assert_eq!(payloads(&around.passport())[0]["labels"]["principal"], "spiffe://kest.internal/outer");
+    });
+}
+
+#[test]
+fn a_kest_with_an_identity_is_another_handle_of_the_same() {
+    let engine = Counting::default();
+    let asked = Arc::clone(&engine.0);
+    let config = Config::parse("[policies]\nenterprise = [\"org/all\"]").unwrap();
+    let nameless = Kest::builder().engine(engine).config(config).build().unwrap();
+    let first = nameless.with_identity(workload("first"));
+    let second = first.with_identity(workload("second"));
+    let name = |kest: &Kest| kest.identity().map(|identity| identity.workload_id().unwrap().to_string());
+    assert_eq!(name(&nameless), None);
+    assert_eq!(name(&first).unwrap(), "spiffe://kest.internal/first");
+    let outer = first.enter();
+    {
+        let _inner = second.enter();
+        let _innermost = nameless.enter();
+        protected().unwrap();
+    }
+    let entry = &payloads(&outer.passport())[0];
+    assert_eq!(entry["labels"]["principal"], "spiffe://kest.internal/second");
+    // The three have one tier between them, and it is asked once.
+    assert_eq!(entry["policy_context"]["enterprise_policies"], serde_json::json!(["org/all"]));
+    assert_eq!(*asked.lock().unwrap(), ["org/all", "kest"]);
+}
+
+/// Allows everything, and writes down what.
+#[derive(Debug, Default)]
+struct Counting(Arc<Mutex<Vec<String>>>);
+
+impl PolicyEngine for Counting {
+    fn evaluate(&self, request: &PolicyRequest<'_>) -> Result<Decision, PolicyUnavailable> {
+        self.0.lock().unwrap().push(request.policy.to_owned());
+        MockPolicyEngine::allow().evaluate(request)
+    }
+
+    fn evaluate_async<'a>(
+        &'a self,
+        request: &'a PolicyRequest<'a>,
+    ) -> BoxFuture<'a, Result<Decision, PolicyUnavailable>> {
+        Box::pin(async { self.evaluate(request) })
+    }
+}
+
+/// While it is waited for, another `Kest` becomes the global one.
+#[derive(Debug)]
+struct Overtaken(Arc<LocalEd25519Provider>);
+
+impl IdentityProvider for Overtaken {
+    fn workload_id(&self) -> Result<Arc<str>, IdentityError> {
+        self.0.workload_id()
+    }
+
+    fn sign(&self, payload: &[u8]) -> Result<Jws, IdentityError> {
+        self.0.sign(payload)
+    }
+
+    fn sign_async<'a>(&'a self, payload: &'a [u8]) -> BoxFuture<'a, Result<Jws, IdentityError>> {
+        self.0.sign_async(payload)
+    }
+
+    fn public_keys(&self) -> Result<Jwks, IdentityError> {
+        self.0.public_keys()
+    }
+
+    fn ready(&self) -> Option<BoxFuture<'_, Result<(), IdentityError>>> {
+        Some(Box::pin(async {
+            kest::reconfigure(kest(&workload("late"), MockPolicyEngine::allow())).unwrap();
+            Ok(())
+        }))
+    }
+}
+
+#[test]
+fn who_was_waited_for_is_who_signs() {
+    #[kest_verified(policy = "kest", source_type = "system")]
+    async fn protected() -> Result<(), Error> {
+        Ok(())
+    }
+    alone("who_was_waited_for_is_who_signs", &[], || {
+        let global = Kest::builder()
+            .identity(Overtaken(workload("awaited")))
+            .engine(MockPolicyEngine::allow())
+            .without_config();
+        kest::configure(global.build().unwrap()).unwrap();
+        let scope = nameless().enter();
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(protected()).unwrap();
+        let principal = &payloads(&scope.passport())[0]["labels"]["principal"];
+        assert_eq!(principal, "spiffe://kest.internal/awaited");
+        let active = kest::get_active_identity().unwrap();
+        assert_eq!(&*active.workload_id().unwrap(), "spiffe://kest.internal/late");
+    });
 }
 
 #[test]

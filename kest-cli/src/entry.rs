@@ -9,6 +9,8 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
+use crate::text;
+
 /// An entry as it says of itself. Absent is what is missing or of another type.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Shown {
@@ -19,7 +21,9 @@ pub(crate) struct Shown {
     pub(crate) parents: Vec<String>,
     pub(crate) entry_id: Option<String>,
     pub(crate) operation: Option<String>,
+    /// For an identity of OpenID Connect `<issuer>#<subject>`: whoever runs an issuer chooses its subjects.
     pub(crate) principal: Option<String>,
+    pub(crate) oidc: Option<Oidc>,
     pub(crate) classification: Option<String>,
     pub(crate) trust_score: Option<u64>,
     pub(crate) taints: Vec<String>,
@@ -36,6 +40,13 @@ pub(crate) struct Shown {
     pub(crate) timestamp_ms: Option<u64>,
     /// Why the entry is none, or cannot stand where it stands.
     pub(crate) problem: Option<String>,
+}
+
+/// Where an entry says that its principal comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Oidc {
+    pub(crate) iss: Option<String>,
+    pub(crate) sub: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Serialize)]
@@ -61,11 +72,15 @@ impl Shown {
         match payload(jws) {
             Err(problem) => shown.problem = Some(problem.to_owned()),
             Ok(payload) => {
-                shown.problem = KestEntry::from_payload(&payload).err().map(|error| error.to_string());
+                let entry = KestEntry::from_payload(&payload);
                 match parse_strict(&payload) {
                     Ok(Value::Object(members)) => shown.take(&members),
                     Ok(_) => shown.problem = Some("the payload is no JSON object".to_owned()),
                     Err(error) => shown.problem = Some(format!("the payload cannot be read: {error}")),
+                }
+                match entry {
+                    Ok(entry) => shown.principal = Some(entry.anchored_as().into_owned()),
+                    Err(error) => shown.problem = shown.problem.or_else(|| Some(error.to_string())),
                 }
             }
         }
@@ -85,7 +100,7 @@ impl Shown {
         self.runtime = members.get("runtime").and_then(|runtime| string(runtime.get("name")));
         self.timestamp_ms = members.get("timestamp_ms").and_then(Value::as_u64);
         if let Some(labels) = members.get("labels") {
-            self.principal = string(labels.get("principal"));
+            self.take_principal(labels);
             self.resource_id = string(labels.get("kest.resource_id"));
             self.resource_attr = embedded(labels.get("kest.resource_attr"));
             let identity = embedded(labels.get("kest.identity"));
@@ -103,6 +118,35 @@ impl Shown {
             self.deviations = deviations.into_iter().flatten().map(Deviation::read).collect();
         }
     }
+}
+
+impl Shown {
+    /// Of a broken entry too: with half of what qualifies it, a subject is no name either.
+    fn take_principal(&mut self, labels: &Value) {
+        let principal = string(labels.get("principal"));
+        let (iss, sub) = (labels.get("kest.oidc.iss"), labels.get("kest.oidc.sub"));
+        if iss.is_none() && sub.is_none() {
+            self.principal = principal;
+            return;
+        }
+        let oidc = Oidc { iss: string(iss), sub: string(sub) };
+        let issuer = oidc.iss.as_deref().unwrap_or(UNKNOWN);
+        self.principal = Some(format!("{issuer}#{}", principal.as_deref().unwrap_or(UNKNOWN)));
+        self.oidc = Some(oidc);
+    }
+}
+
+const UNKNOWN: &str = "?";
+
+/// A principal on a terminal. Of an issuer and of its subject both ends are left.
+pub(crate) fn named(principal: Option<&str>, oidc: Option<&Oidc>, longest: usize) -> Option<String> {
+    let principal = principal?;
+    let issuer = oidc.and_then(|oidc| oidc.iss.as_deref());
+    let parts = issuer.and_then(|issuer| Some((issuer, principal.strip_prefix(issuer)?.strip_prefix('#')?)));
+    Some(match parts {
+        Some((issuer, subject)) => format!("{}#{}", text::id(issuer, longest), text::id(subject, longest)),
+        None => text::id(principal, longest),
+    })
 }
 
 impl Deviation {

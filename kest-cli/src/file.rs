@@ -14,20 +14,52 @@ pub(crate) enum Existing {
 }
 
 /// Writes a file, whole or not at all: nobody reads half of it, and what was there stays if it cannot be written.
+/// Where the disk has no second names for files, a new one can be seen half-written.
 ///
 /// # Errors
 /// When it cannot be written, or is there already and may not be replaced.
 pub(crate) fn write(path: &Path, bytes: &[u8], existing: Existing) -> Result<(), Unusable> {
+    write_by(|from, to| fs::hard_link(from, to), path, bytes, existing)
+}
+
+fn write_by(
+    link: impl FnOnce(&Path, &Path) -> io::Result<()>,
+    path: &Path,
+    bytes: &[u8],
+    existing: Existing,
+) -> Result<(), Unusable> {
     let beside = beside(path)?;
-    let written = new(&beside, bytes).and_then(|()| match existing {
-        // A second name for a file is refused where the name is taken, also by somebody who comes in between.
-        Existing::Refuse => fs::hard_link(&beside, path),
-        Existing::Replace => fs::rename(&beside, path),
-    });
+    let written = match new(&beside, bytes) {
+        Ok(()) => publish(link, &beside, path, bytes, existing),
+        Err(error) => Err(Unusable(format!(
+            "cannot write `{}`: `{}`, which is to become it, cannot be written: {error}",
+            path.display(),
+            beside.display()
+        ))),
+    };
     // It has its other name now, or is of no use.
     let _ = fs::remove_file(&beside);
-    written.map_err(|error| match error.kind() {
-        ErrorKind::AlreadyExists => {
+    written
+}
+
+fn publish(
+    link: impl FnOnce(&Path, &Path) -> io::Result<()>,
+    beside: &Path,
+    path: &Path,
+    bytes: &[u8],
+    existing: Existing,
+) -> Result<(), Unusable> {
+    let published = match existing {
+        Existing::Replace => fs::rename(beside, path),
+        // A second name for a file is refused where the name is taken, also by somebody who comes in between.
+        Existing::Refuse => link(beside, path).or_else(|error| match error.kind() {
+            ErrorKind::AlreadyExists => Err(error),
+            // FAT, some network disks and sandboxes have no second names, and say so in many ways.
+            _ => create(path, bytes),
+        }),
+    };
+    published.map_err(|error| match (existing, error.kind()) {
+        (Existing::Refuse, ErrorKind::AlreadyExists) => {
             Unusable(format!("`{}` exists already; --force replaces it", path.display()))
         }
         _ => Unusable(format!("cannot write `{}`: {error}", path.display())),
@@ -45,7 +77,61 @@ fn beside(path: &Path) -> Result<PathBuf, Unusable> {
 fn new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     // Left behind by a process of the same id that was killed.
     let _ = fs::remove_file(path);
+    create(path, bytes)
+}
+
+/// Refuses a name that is taken; what it cannot finish it removes.
+fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = File::create_new(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
+    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    if written.is_err() {
+        let _ = fs::remove_file(path);
+    }
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    use std::env;
+
+    use super::*;
+
+    /// A new empty folder.
+    fn folder(name: &str) -> PathBuf {
+        let path = env::temp_dir().join(format!("kest-cli-file-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).unwrap();
+        path
+    }
+
+    #[test]
+    fn a_disk_without_links_takes_a_new_file_and_no_other() {
+        let folder = folder("links");
+        let path = folder.join("keys.json");
+        for kind in [ErrorKind::PermissionDenied, ErrorKind::Unsupported] {
+            let refuses = |_: &Path, _: &Path| Err(kind.into());
+            write_by(refuses, &path, b"keys", Existing::Refuse).unwrap();
+            let again = write_by(refuses, &path, b"others", Existing::Refuse).unwrap_err();
+            assert!(again.0.contains("exists already; --force replaces it"), "{}", again.0);
+            assert_eq!(fs::read(&path).unwrap(), b"keys");
+            assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "only that file is left");
+            fs::remove_file(&path).unwrap();
+        }
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_name_that_is_taken_is_told_from_an_unfinished_file_that_is_in_the_way() {
+        let folder = folder("beside");
+        let path = folder.join("keys.json");
+        let beside = beside(&path).unwrap();
+        fs::create_dir(&beside).unwrap();
+        for existing in [Existing::Refuse, Existing::Replace] {
+            let error = write(&path, b"keys", existing).unwrap_err().0;
+            assert!(error.contains(&beside.display().to_string()), "{error}");
+            assert!(!error.contains("--force"), "{error}");
+            assert!(!path.exists());
+        }
+        fs::remove_dir_all(folder).unwrap();
+    }
 }

@@ -114,8 +114,19 @@ impl Trusted {
 fn add_bundle(bundles: &mut TrustBundles, argument: &str) -> Result<(), Unusable> {
     // What stands before the `=` of a path with a folder in it is no trust domain.
     let is_domain = |name: &str| SpiffeId::parse(&format!("spiffe://{name}")).is_ok() && !name.contains('/');
-    let (domain, path) = match argument.split_once('=').filter(|(name, _)| is_domain(name)) {
-        Some((domain, path)) => (Some(domain), Path::new(path)),
+    let (domain, path) = match argument.split_once('=') {
+        Some((name, path)) => {
+            let domain = name.strip_prefix("spiffe://").unwrap_or(name);
+            if is_domain(domain) {
+                (Some(domain), Path::new(path))
+            } else if let Ok(false) = Path::new(argument).try_exists() {
+                return Err(Unusable(format!(
+                    "`{name}` is no trust domain, and no file is named `{argument}`; write `example.org=FILE`"
+                )));
+            } else {
+                (None, Path::new(argument))
+            }
+        }
         None => (None, Path::new(argument)),
     };
     if path == Path::new("-") {

@@ -9,7 +9,7 @@ use kest_core::verify::{
 };
 use serde::Serialize;
 
-use crate::entry::Shown;
+use crate::entry::{Oidc, Shown};
 use crate::input::{self, Trusted, Unusable};
 
 /// What a passport is verified against.
@@ -55,6 +55,7 @@ pub(crate) struct Failure {
     pub(crate) entry: Option<usize>,
     pub(crate) operation: Option<String>,
     pub(crate) principal: Option<String>,
+    pub(crate) oidc: Option<Oidc>,
     pub(crate) step: &'static str,
     pub(crate) cause: String,
     pub(crate) fix: String,
@@ -160,7 +161,7 @@ impl Question<'_> {
     fn failure(&self, error: &VerifyError, shown: Option<Shown>) -> Failure {
         let foreign =
             shown.as_ref().is_some_and(|shown| shown.runtime.as_deref() != Some(kest_core::RUNTIME_NAME));
-        let (operation, principal) = shown.map_or((None, None), |shown| (shown.operation, shown.principal));
+        let Shown { operation, principal, oidc, .. } = shown.unwrap_or_default();
         Failure {
             entry: error.entry(),
             step: error.step().as_str(),
@@ -168,6 +169,7 @@ impl Question<'_> {
             fix: self.fix(error, foreign),
             operation,
             principal,
+            oidc,
         }
     }
 

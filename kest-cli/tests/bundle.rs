@@ -84,6 +84,7 @@ fn each_form_of_a_bundle_is_taken() {
         "example.org=spiffe.json",
         "./a=b.json",
         "example.org=./root.pem",
+        "spiffe://example.org=root.pem",
     ] {
         let run = verify(&folder, &["--bundle", bundle]);
         assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{bundle}: {}", run.stdout);
@@ -164,7 +165,11 @@ fn unusable_bundles_are_no_verdict() {
     refused("example.org=empty.pem", "has no certificate");
     refused("example.org=binary", "is not text");
     refused("example.org=leaf.pem", "may not sign others");
-    refused("Example.org=root.pem", "cannot read the trust bundle `Example.org=root.pem`");
+    for name in ["Example.org", "spiffe://Example.org", "spiffe://example.org/orders", "./a"] {
+        let reason = format!("`{name}` is no trust domain, and no file is named `{name}=root.pem`; write");
+        refused(&format!("{name}=root.pem"), &format!("{reason} `example.org=FILE`"));
+    }
+    refused("spiffe://example.org=missing.pem", "cannot read the trust bundle `missing.pem`");
     // Two bundles of one trust domain.
     fs::write(folder.join("other.pem"), ca().pem()).unwrap();
     let twice = ["--bundle", "example.org=root.pem", "--bundle", "example.org=other.pem"];

@@ -116,6 +116,10 @@ fn a_file_is_written_whole_and_never_over_another_one_unasked() {
     let folder_name = folder.to_str().unwrap();
     aws.run(&["keys", "export", "--output", folder_name], &KEY).unusable("exists already");
     aws.run(&["keys", "export", "--force", "--output", folder_name], &KEY).unusable("cannot write");
+    // As elsewhere, `-` is no file.
+    let piped = aws.run(&["keys", "export", "--output", "-"], &KEY);
+    assert_eq!((piped.code, piped.stdout.as_bytes()), (0, written.as_slice()), "{}", piped.stderr);
+    assert!(!support::vectors().join("-").exists());
     // Nothing half-written is left behind.
     let left: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["anchors.json"]);

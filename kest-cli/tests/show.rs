@@ -256,6 +256,7 @@ fn the_members_of_the_json_form_are_stable() {
             "entry_id",
             "hash",
             "index",
+            "oidc",
             "operation",
             "parents",
             "policies",
@@ -286,4 +287,63 @@ fn the_members_of_the_json_form_are_stable() {
     assert_eq!(answer["lineage"][1]["status"], "failed");
     assert_eq!(answer["lineage"][1]["principal"], PRINCIPAL);
     assert_eq!(answer["lineage"][1]["policies"]["function"], json!(["kest/allow_trusted"]));
+}
+
+/// Whoever runs an issuer can give out any subject.
+#[test]
+fn a_subject_is_never_shown_as_a_workload_of_that_name() {
+    let subject = |iss: &'static str| {
+        move |payload: &mut serde_json::Value| {
+            payload["labels"]["kest.oidc.iss"] = json!(iss);
+            payload["labels"]["kest.oidc.sub"] = json!(PRINCIPAL);
+        }
+    };
+    let qualified = format!("https://b.example#{PRINCIPAL}");
+    let oidc = json!({"iss": "https://b.example", "sub": PRINCIPAL});
+    let mut lineage = Lineage::new();
+    lineage.add(&[], subject("https://b.example"));
+    let folder = lineage.write_for(&qualified);
+    let shown = run_in(&folder, &SHOW);
+    assert_eq!(shown.code, 0, "{}", shown.stdout);
+    assert!(shown.stdout.contains(&format!("step0  {qualified}  trust 40")), "{}", shown.stdout);
+    let json = run_in(&folder, &[&SHOW[..], &["--json"]].concat()).json();
+    let entry = &json["lineage"][0];
+    assert_eq!((&entry["principal"], &entry["oidc"]), (&json!(qualified), &oidc));
+
+    // The workload of that name is anchored, and is somebody else.
+    let folder = lineage.write();
+    let refused = run_in(&folder, &VERIFY);
+    assert_eq!(refused.code, 1);
+    assert!(refused.stdout.contains(&format!(", by {qualified}\n")), "{}", refused.stdout);
+    let json = run_in(&folder, &[&VERIFY[..], &["--json"]].concat()).json();
+    let failure = &json["failure"];
+    assert_eq!((&failure["principal"], &failure["oidc"]), (&json!(qualified), &oidc));
+
+    // However long the issuer is, it does not end where the subject would stand alone.
+    let mut lineage = Lineage::new();
+    let long = "https://login.example/0123456789abcdef0123456789abcdef0123456789abcdef/v2.0";
+    lineage.add(&[], subject(long));
+    let shown = run_in(&lineage.write(), &["show", "passport.json"]).stdout;
+    assert!(
+        shown.contains("  https://login.example/01…") && shown.contains(&format!("/v2.0#{PRINCIPAL}  ")),
+        "{shown}"
+    );
+
+    // Half a name is none, and the entry is broken.
+    for (label, name) in [("kest.oidc.sub", "https://b.example"), ("kest.oidc.iss", "?")] {
+        let mut lineage = Lineage::new();
+        lineage.add(&[], |payload| {
+            subject("https://b.example")(payload);
+            payload["labels"].as_object_mut().unwrap().remove(label);
+        });
+        let run = run_in(&lineage.write(), &["show", "passport.json", "--json"]);
+        assert_eq!(run.code, 1);
+        let entry = &run.json()["lineage"][0];
+        assert_eq!(entry["principal"], format!("{name}#{PRINCIPAL}"), "{label}");
+    }
+    let mut lineage = Lineage::new();
+    lineage.add(&[], |_| {});
+    let json = run_in(&lineage.write(), &["show", "passport.json", "--json"]).json();
+    assert_eq!(json["lineage"][0]["principal"], PRINCIPAL);
+    assert_eq!(json["lineage"][0]["oidc"], json!(null));
 }

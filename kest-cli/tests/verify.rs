@@ -206,6 +206,7 @@ fn the_members_of_the_json_form_are_stable() {
             ".failure.cause string",
             ".failure.entry number",
             ".failure.fix string",
+            ".failure.oidc null",
             ".failure.operation string",
             ".failure.principal string",
             ".failure.step string",

@@ -10,7 +10,6 @@ mod platform;
 mod support;
 
 use std::net::TcpListener;
-use std::time::{Duration, Instant};
 
 use platform::{Aws, CALLER, Issuer, SECRET};
 use serde_json::{Value, json};
@@ -140,9 +139,8 @@ fn unanswered(which: &str, run: &Run, cause: &str) {
 
 #[cfg(feature = "spire")]
 #[test]
-fn an_agent_that_is_not_there_or_does_not_answer_is_an_error_within_the_limit() {
+fn an_agent_that_is_not_there_or_does_not_answer_is_an_error() {
     let socket = folder().join("nobody.sock");
-    let begun = Instant::now();
     unanswered(
         "spire",
         &run(&WHOAMI_JSON, &[("SPIFFE_ENDPOINT_SOCKET", &format!("unix://{}", socket.display()))]),
@@ -155,7 +153,6 @@ fn an_agent_that_is_not_there_or_does_not_answer_is_an_error_within_the_limit() 
         &run(&WHOAMI_JSON, &[("SPIFFE_ENDPOINT_SOCKET", &address)]),
         "did not answer in time",
     );
-    assert!(begun.elapsed() < Duration::from_secs(25), "{:?}", begun.elapsed());
 }
 
 #[cfg(feature = "aws")]

@@ -55,11 +55,13 @@ pub trait IdentityProvider: fmt::Debug + Send + Sync {
         None
     }
 
-    /// Checks a document with which another workload proves its identity, against the trust bundles of this one.
-    /// Providers outside SPIFFE have none and refuse, which is the default.
+    /// Checks a document that names another workload, against the trust bundles of this one. Providers outside SPIFFE
+    /// have none and refuse, which is the default.
+    ///
+    /// It is the document that is checked, not who sent it: see [`Svid::X509`] and [`Svid::Jwt`].
     ///
     /// # Errors
-    /// When the document does not prove an identity, or the provider cannot tell.
+    /// When the document is not its trust domain's word on a workload, or the provider cannot tell.
     fn verify_svid<'a>(&'a self, svid: Svid<'a>) -> BoxFuture<'a, Result<VerifiedSvid, IdentityError>> {
         let _ = svid;
         Box::pin(std::future::ready(Err(IdentityError::new(
@@ -74,6 +76,9 @@ pub trait IdentityProvider: fmt::Debug + Send + Sync {
 #[non_exhaustive]
 pub enum Svid<'a> {
     /// An X.509-SVID: its chain in DER, leaf first. SPIFFE X509-SVID §5.
+    ///
+    /// It names a workload, and is public: whoever has seen a passport or a handshake has such a chain. That somebody is
+    /// this workload needs the private key: a TLS handshake with this certificate, or a signature that its key verifies.
     X509(&'a [Vec<u8>]),
     /// A JWT-SVID, and the audience it must be meant for. SPIFFE JWT-SVID §4.
     Jwt {
@@ -95,7 +100,7 @@ impl fmt::Debug for Svid<'_> {
     }
 }
 
-/// What a checked document proves.
+/// What a checked document says. Of an X.509-SVID it says whom the certificate names, not who showed it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct VerifiedSvid {

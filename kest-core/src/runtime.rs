@@ -3,14 +3,14 @@
 use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use parking_lot::RwLock;
 
 use crate::audit::AuditSink;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::error::{ConfigurationError, ConfigurationErrorKind, Error, IdentityError};
+use crate::error::{ConfigurationError, ConfigurationErrorKind, Error};
 use crate::identity::IdentityProvider;
 use crate::lineage::{ScopeGuard, Scoped};
 use crate::policy::PolicyEngine;
@@ -28,11 +28,13 @@ use crate::trust::{TrustEvaluator, TrustModel};
 /// # Ok(()) }
 /// ```
 #[derive(Clone)]
-pub struct Kest(Arc<Inner>);
+pub struct Kest {
+    // INVARIANT: never changes, so that nobody signs under another identity half-way.
+    identity: Option<Arc<dyn IdentityProvider>>,
+    inner: Arc<Inner>,
+}
 
 struct Inner {
-    /// Set when this is built, or once by [`Kest::identity_or_try_init`].
-    identity: OnceLock<Arc<dyn IdentityProvider>>,
     engine: Arc<dyn PolicyEngine>,
     config: Config,
     /// Whether a configuration was found, or its absence was agreed to.
@@ -76,85 +78,78 @@ impl Kest {
         ScopeGuard::ingress(self.clone())
     }
 
-    /// The identity provider. `None` for a `Kest` that was built without one and has been given none since:
-    /// calls in its scopes then sign with the identity around them.
+    /// The identity provider. `None` for a `Kest` that was built without one: calls in its scopes sign with the
+    /// identity around them.
     #[must_use]
     pub fn identity(&self) -> Option<&Arc<dyn IdentityProvider>> {
-        self.0.identity.get()
+        self.identity.as_ref()
     }
 
-    /// The identity provider; if there is none yet, the one that `make` gives, from now on and for all clones of
-    /// this `Kest`. `kest::configure` does this with what the platform gives.
+    /// The same `Kest` with this identity; this one, its clones and its running scopes stay as they are.
+    /// `kest::configure` sets the global one so, with what the platform gives.
     ///
-    /// # Errors
-    /// What `make` returns. The `Kest` is then as before.
-    pub fn identity_or_try_init(
-        &self,
-        make: impl FnOnce() -> Result<Arc<dyn IdentityProvider>, IdentityError>,
-    ) -> Result<&Arc<dyn IdentityProvider>, IdentityError> {
-        if let Some(identity) = self.0.identity.get() {
-            return Ok(identity);
-        }
-        let made = make()?;
-        // INVARIANT: no lock is held while `make` runs. Of two that run at once the first one's identity stays.
-        Ok(self.0.identity.get_or_init(|| made))
+    /// Where both are in force, their tiers hold once.
+    #[must_use]
+    pub fn with_identity(&self, identity: Arc<dyn IdentityProvider>) -> Self {
+        Self { identity: Some(identity), inner: Arc::clone(&self.inner) }
     }
 
     /// The policy engine.
     #[must_use]
     pub fn engine(&self) -> &Arc<dyn PolicyEngine> {
-        &self.0.engine
+        &self.inner.engine
     }
 
     /// The configuration in force; the default one when there is no file.
     #[must_use]
     pub fn config(&self) -> &Config {
-        &self.0.config
+        &self.inner.config
     }
 
     /// The trust model.
     #[must_use]
     pub fn trust_model(&self) -> &TrustModel {
-        &self.0.model
+        &self.inner.model
     }
 
     pub(crate) fn evaluator(&self) -> &Arc<dyn TrustEvaluator> {
-        self.0.evaluator.as_ref().unwrap_or_else(|| self.0.model.evaluator())
+        self.inner.evaluator.as_ref().unwrap_or_else(|| self.inner.model.evaluator())
     }
 
     /// What `metadata.trust.model` says: the model, or `model/evaluator` with an evaluator of one's own.
     pub(crate) fn model_name(&self) -> &Arc<str> {
-        &self.0.model_name
+        &self.inner.model_name
     }
 
     pub(crate) fn audit(&self) -> Option<&Arc<dyn AuditSink>> {
-        self.0.audit.as_ref()
+        self.inner.audit.as_ref()
     }
 
     pub(crate) fn clock(&self) -> &Clock {
-        &self.0.clock
+        &self.inner.clock
     }
 
     pub(crate) fn config_settled(&self) -> bool {
-        self.0.config_settled
+        self.inner.config_settled
     }
 
     pub(crate) fn replaces_outer_tiers(&self) -> bool {
-        self.0.replaces_outer_tiers
+        self.inner.replaces_outer_tiers
     }
 
+    /// Whether both are of one `build`: the same engine and configuration, so the same tiers. Who signs may differ.
     pub(crate) fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        Arc::ptr_eq(&self.inner, &other.inner)
     }
 }
 
 impl fmt::Debug for Kest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Kest")
-            .field("identity", &self.0.identity.get())
-            .field("engine", &self.0.engine)
-            .field("config", &self.0.config.path)
-            .field("trust_model", &self.0.model_name)
+            .field("identity", &self.identity)
+            .field("engine", &self.inner.engine)
+            .field("config", &self.inner.config.path)
+            .field("trust_model", &self.inner.model_name)
             .finish_non_exhaustive()
     }
 }
@@ -263,8 +258,7 @@ impl KestBuilder {
             Some(evaluator) => model.name_with(&**evaluator)?,
             None => Arc::from(model.name()),
         };
-        Ok(Kest(Arc::new(Inner {
-            identity: self.identity.map_or_else(OnceLock::new, OnceLock::from),
+        let inner = Inner {
             engine,
             config,
             config_settled,
@@ -274,7 +268,8 @@ impl KestBuilder {
             audit: self.audit,
             clock: self.fixed_clock.map_or_else(Clock::default, Clock::fixed),
             replaces_outer_tiers: self.replaces_outer_tiers,
-        })))
+        };
+        Ok(Kest { identity: self.identity, inner: Arc::new(inner) })
     }
 }
 

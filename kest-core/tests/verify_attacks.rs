@@ -96,6 +96,18 @@ fn shadowed_principal() {
         matches!(error.failure(), VerifyFailure::Keys { source: KeyError::Shadowed { .. }, .. }),
         "{error}"
     );
+    // The same keys in another order, and under another `kid`, are the same.
+    let mut named = a.jwk().to_json();
+    named["kid"] = "another".into();
+    let set = |keys: serde_json::Value| {
+        Anchors::from_json(json!({ a.id.as_str(): {"keys": keys} }).to_string().as_bytes()).unwrap()
+    };
+    let (one, other) =
+        (set(json!([a.jwk().to_json(), b.jwk().to_json()])), set(json!([b.jwk().to_json(), named])));
+    passport(&a.chain(1)).verify(&Verifier::builder().keys(one.clone()).keys(other.clone()).build()).unwrap();
+    one.clone().merge(other).unwrap();
+    let fewer = set(json!([a.jwk().to_json()]));
+    assert!(one.clone().merge(fewer).is_err());
 }
 
 #[test]

@@ -202,6 +202,34 @@ fn only_authorities_belong_into_a_bundle() {
     assert!(matches!(refused(strange.der()), BundleError::Key(_)));
 }
 
+#[cfg(feature = "aws-lc")]
+#[test]
+fn one_domains_unusable_authority_is_its_own() {
+    let (ca, strange) = (Ca::root("root"), Ca::root_with(&rcgen::PKCS_ECDSA_P521_SHA512, "strange", |_| {}));
+    let map = json!({"trust_domains": {
+        "example.org": {"keys": [authority(&ca)]},
+        "partner.example": {"keys": [authority(&ca), authority(&strange)]},
+    }});
+    let bundles = from(&map).unwrap();
+    x5c_support::verify(
+        &[ca.svid(ORDERS).entry(0)],
+        kest_core::verify::Verifier::builder().keys(bundles.clone()),
+    )
+    .unwrap();
+    let refused = bundles.authorities("spiffe://partner.example/intake").unwrap_err().to_string();
+    assert!(refused.contains("bundle of `partner.example`: a certificate has a key"), "{refused}");
+    assert!(bundles.get("partner.example").is_none());
+    let unusable: Vec<&str> = bundles.unusable().map(|(name, _)| name).collect();
+    assert_eq!(unusable, ["partner.example"]);
+    let again = from(&bundles.to_json()).unwrap();
+    assert_eq!(again, bundles);
+    assert!(again.authorities("spiffe://partner.example/intake").is_err());
+    // Neither adding to it nor another bundle makes it whole.
+    let mut more = bundles.clone();
+    assert!(matches!(more.merge(ca.bundle("partner.example")).unwrap_err(), BundleError::Repeated { .. }));
+    more.merge(bundles).unwrap();
+}
+
 #[cfg(not(feature = "aws-lc"))]
 #[test]
 fn without_the_feature_no_chain_is_believed() {

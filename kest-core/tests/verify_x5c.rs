@@ -201,8 +201,7 @@ fn an_archive_goes_by_the_times_of_its_entries() {
 fn a_received_archive_goes_by_its_receipt() {
     let root = Ca::root("root");
     let svid = root.svid_with(ORDERS, |p| valid(p, NOW_MS - HOUR_MS, NOW_MS + HOUR_MS));
-    // What the entry says of its time is the signer's word.
-    let entry = svid.after(0, &[], NOW_MS - 5 * HOUR_MS);
+    let entry = svid.after(0, &[], NOW_MS - HOUR_MS - 1);
     let at = |received_ms| verify(&[&entry], root.verifier().received_at(received_ms));
     assert_eq!(refused(&[&entry], root.verifier()), "NotYetValid");
     let verified = at(NOW_MS + HOUR_MS).unwrap();
@@ -253,7 +252,8 @@ fn at_ingress_a_certificate_is_valid_now_or_was_for_a_young_entry() {
     // Valid now, and not yet at the time of the entry.
     let fresh = root.svid_with(ORDERS, |p| valid(p, NOW_MS, NOW_MS + HOUR_MS));
     let entry = fresh.after(2, &[], NOW_MS - 5_000);
-    verify(&[&entry], ingress(NOW_MS, 60, 0)).unwrap();
+    assert_eq!(refused(&[&entry], ingress(NOW_MS, 60, 4)), "Predates");
+    verify(&[&entry], ingress(NOW_MS, 60, 5)).unwrap();
     // A clock behind that of the authority.
     verify(&[&entry], ingress(NOW_MS - 4_000, 60, 5)).unwrap();
     let error = verify(&[&entry], ingress(NOW_MS - 4_000, 60, 1)).unwrap_err();
@@ -264,6 +264,88 @@ fn at_ingress_a_certificate_is_valid_now_or_was_for_a_young_entry() {
     // An SVID that was stolen after it expired can date its entries as it likes.
     let stolen = root.svid_with(ORDERS, |p| valid(p, NOW_MS - 2 * HOUR_MS, NOW_MS - HOUR_MS));
     assert_eq!(refused(&[stolen.after(3, &[], NOW_MS)], ingress(NOW_MS, 7_200, 5)), "Expired");
+}
+
+#[test]
+fn no_entry_is_older_than_its_certificate() {
+    let root = Ca::root("root");
+    let svid = root.svid_with(ORDERS, |p| valid(p, NOW_MS - HOUR_MS, NOW_MS + HOUR_MS));
+    let dated = |at_ms| svid.after(0, &[], at_ms);
+    let received = || root.verifier().received_at(NOW_MS);
+    verify(&[dated(NOW_MS - HOUR_MS - 10_000)], received()).unwrap();
+    let error = verify(&[dated(NOW_MS - HOUR_MS - 10_001)], received()).unwrap_err();
+    assert!(matches!(chain_error(&error), ChainError::Predates { seconds: 11 }), "{error}");
+    let ingress = || root.verifier().ingress(NOW_MS, Duration::from_secs(60), Duration::from_secs(5));
+    // Not the tip, so that its age is not looked at.
+    let old = dated(NOW_MS - HOUR_MS - 5_001);
+    let tip = svid.after(1, &[&old], NOW_MS);
+    let error = verify(&[&old, &tip], ingress()).unwrap_err();
+    assert_eq!(error.entry(), Some(0));
+    assert!(matches!(chain_error(&error), ChainError::Predates { seconds: 6 }), "{error}");
+    // Others' entries may have other clocks.
+    let mut payload = svid.payload(0);
+    payload["timestamp_ms"] = (NOW_MS - 10_000 * HOUR_MS).into();
+    let foreign = svid.sign(&Workload::foreign(payload));
+    let tip = svid.after(1, &[&foreign], NOW_MS);
+    let verified = verify(&[&foreign, &tip], received()).unwrap();
+    let report = verified.report();
+    assert_eq!(report.time.verdict, Verdict::NotChecked, "{report}");
+    let finding = "dated before its certificate was valid (entries: 1)";
+    assert!(report.findings.iter().any(|f| f.entry == Some(0) && f.text == finding), "{report}");
+    // Later than the certificate ends is later than the receipt.
+    let verified = verify(&[dated(NOW_MS + 2 * HOUR_MS)], received()).unwrap();
+    assert_eq!(verified.report().time.verdict, Verdict::NotChecked, "{}", verified.report());
+}
+
+#[test]
+fn chains_to_validate_are_bounded() {
+    let root = Ca::root("root");
+    let entries: Vec<Jws> = (0..3).map(|n| root.svid(ORDERS).after(n, &[], NOW_MS)).collect();
+    let limits = |chains, ingress_chains| {
+        let mut limits = kest_core::verify::Limits::default();
+        (limits.chains, limits.ingress_chains) = (chains, ingress_chains);
+        limits
+    };
+    let ingress =
+        |b: kest_core::verify::VerifierBuilder| b.ingress(NOW_MS, Duration::from_secs(60), Duration::ZERO);
+    let builder = |chains, own| root.verifier().limits(limits(chains, own));
+    verify(&entries, builder(3, 2)).unwrap();
+    verify(&entries, ingress(builder(3, 3))).unwrap();
+    for (builder, setting) in
+        [(builder(2, 9), "`Limits::chains`"), (ingress(builder(9, 2)), "`Limits::ingress_chains`")]
+    {
+        let error = verify(&entries, builder).unwrap_err();
+        assert_eq!(error.entry(), Some(2));
+        assert!(error.to_string().contains(setting), "{error}");
+    }
+    // Those that fail count as well: valid at one of several times is enough.
+    let expired =
+        root.svid_with(ORDERS, |p| valid(p, NOW_MS - HOUR_MS, NOW_MS - 1_000)).after(4, &[], NOW_MS - 1_000);
+    verify(&[&expired], ingress(builder(9, 4))).unwrap();
+    let error = verify(&[&expired], ingress(builder(9, 3))).unwrap_err();
+    assert!(error.to_string().contains("`Limits::ingress_chains`"), "{error}");
+    let default = kest_core::verify::Limits::default();
+    assert_eq!((default.chains, default.ingress_chains), (1_024, 64));
+}
+
+#[test]
+fn several_trust_domains_without_rules_are_a_finding() {
+    let (ours, theirs) = (Ca::root("ours"), Ca::root("theirs"));
+    let first = ours.svid(ORDERS).entry(0);
+    let second = theirs.svid("spiffe://partner.example/intake").after(1, &[&first], NOW_MS);
+    let builder = || ours.verifier().keys(theirs.bundle("partner.example"));
+    let found = |entries: &[&Jws], builder| {
+        let verified = verify(entries, builder).unwrap();
+        verified.report().findings.iter().filter(|f| f.text.contains("[verification.authority]")).count()
+    };
+    assert_eq!(found(&[&first, &second], builder()), 1);
+    assert_eq!(found(&[&first], builder()), 0);
+    let rules = [
+        ("spiffe://example.org", kest_core::verify::Grant::own()),
+        ("spiffe://partner.example", kest_core::verify::Grant::federated()),
+    ];
+    let authority = kest_core::verify::Authority::new(rules).unwrap();
+    assert_eq!(found(&[&first, &second], builder().authority(authority)), 0);
 }
 
 #[test]

@@ -152,6 +152,52 @@ fn the_chain_is_whole_and_in_order() {
 }
 
 #[test]
+fn a_chain_is_one_path_and_no_more() {
+    let root = Ca::root("root");
+    let entry = |chain: Vec<Vec<u8>>| Svid { chain, ..root.svid(ORDERS) }.entry(0);
+    // Self-signed, of one name and with different keys: every order of them is in order.
+    let same: Vec<Vec<u8>> = (0..8).map(|_| Ca::root("same").der()).collect();
+    let leaf = Ca::root("same").svid(ORDERS).chain.remove(0);
+    let clock = std::time::Instant::now();
+    assert_eq!(refused(&[entry([vec![leaf], same].concat())], root.verifier()), "SameName");
+    assert!(clock.elapsed() < std::time::Duration::from_millis(500), "{:?}", clock.elapsed());
+    // Behind the authority: none of the path, and not the authority that the bundle has.
+    let mut svid = root.svid(ORDERS);
+    svid.chain.push(Ca::root("root").der());
+    assert_eq!(refused(&[svid.entry(0)], root.verifier()), "Unneeded");
+    let above = root.under("above", |_| {});
+    let mut svid = above.svid(ORDERS);
+    svid.chain.push(root.der());
+    svid.chain.push(root.der());
+    assert_eq!(refused(&[svid.entry(0)], root.verifier()), "SameName");
+}
+
+#[test]
+fn causes_are_told_in_words() {
+    use webpki::Error;
+    let told = |error: Error| {
+        kest_core::verify::chain_refused(&error, "example.org", kest_core::verify::Moment::Now)
+    };
+    for error in [
+        Error::MaximumSignatureChecksExceeded,
+        Error::MaximumPathBuildCallsExceeded,
+        Error::MaximumNameConstraintComparisonsExceeded,
+    ] {
+        assert!(matches!(told(error), kest_core::verify::ChainError::TooCostly));
+    }
+    for error in [
+        Error::BadDer,
+        Error::UnsupportedCriticalExtension,
+        Error::MalformedExtensions,
+        Error::CertRevoked,
+        Error::UnsupportedCertVersion,
+    ] {
+        let text = told(error.clone()).to_string();
+        assert!(text.starts_with("RFC 5280: ") && !text.contains(&format!("{error:?}")), "{text}");
+    }
+}
+
+#[test]
 fn a_path_has_an_end() {
     let root = Ca::root("root");
     let under = |levels: usize| {
@@ -282,7 +328,14 @@ fn a_source_that_fails_or_errs_is_not_believed() {
     let other = cause(Verifier::builder().keys(of("partner.example", &root)));
     assert!(other.contains("`partner.example` were given for a principal of another"), "{other}");
     let differing = cause(root.verifier().keys(of("example.org", &Ca::root("root"))));
-    assert!(differing.contains("twice"), "{differing}");
+    assert!(differing.contains("different bundles for `example.org`; remove the stale one"), "{differing}");
+    let next = Ca::root("next");
+    let both = |one: &Ca, other: &Ca| {
+        let mut bundles = kest_core::verify::TrustBundles::new();
+        bundles.insert(Authorities::from_der("example.org", [one.der(), other.der()]).unwrap()).unwrap();
+        bundles
+    };
+    verify(&[&entry], Verifier::builder().keys(both(&root, &next)).keys(both(&next, &root))).unwrap();
     // The same authorities from two sources are no contradiction.
     verify(&[&entry], root.verifier().keys(of("example.org", &root))).unwrap();
 }

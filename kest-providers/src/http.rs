@@ -102,7 +102,7 @@ pub(crate) fn root_certificates(pem: &[u8]) -> Result<Vec<Certificate>, JwksErro
     }
 }
 
-fn is_loopback(url: &Url) -> bool {
+pub(crate) fn is_loopback(url: &Url) -> bool {
     // RFC 6761 §6.3: `localhost` is this machine.
     let host = url.host_str().unwrap_or_default();
     let address = host.trim_start_matches('[').trim_end_matches(']');

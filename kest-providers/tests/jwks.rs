@@ -245,6 +245,31 @@ fn many_who_ask_at_once_make_one_fetch() {
 }
 
 #[test]
+fn to_be_ready_fetches_no_more_than_must_be() {
+    let issuer = Issuer::new();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let ready = source(&issuer.server).build().unwrap();
+    let many = |source: &JwksUrl| {
+        let all: Vec<_> = (0..200)
+            .map(|_| {
+                let source = source.clone();
+                runtime.spawn(async move { source.ready().await.is_ok() })
+            })
+            .collect();
+        all.into_iter().map(|one| runtime.block_on(one).unwrap()).collect::<Vec<_>>()
+    };
+    assert!(many(&ready).into_iter().all(|good| good));
+    assert_eq!(issuer.server.hits(JWKS), 1);
+    assert_eq!(kids(&ready).unwrap(), ["first"]);
+    assert_eq!(issuer.server.hits(JWKS), 1, "`keys` has what it needs");
+    runtime.block_on(ready.refresh()).unwrap();
+    assert_eq!(issuer.server.hits(JWKS), 2, "whatever its age");
+    let (server, dead) = serving(Reply::text("no set"));
+    assert!(many(&dead).into_iter().all(|good| !good));
+    assert!(server.hits(JWKS) < 20, "a failure stands for a while: {}", server.hits(JWKS));
+}
+
+#[test]
 fn readers_of_an_old_set_do_not_wait_for_who_fetches() {
     let issuer = Issuer::new();
     let source = Arc::new(

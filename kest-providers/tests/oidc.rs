@@ -209,6 +209,48 @@ fn an_identity_never_changes() {
 }
 
 #[test]
+fn a_token_of_another_issuer_is_not_believed_and_ends_nothing() {
+    let issuer = Issuer::new();
+    let file = TokenFile::with(&issuer.token());
+    let identity = issuer.identity(&file);
+    identity.workload_id().unwrap();
+    file.put(issuer.token_with(json!({"iss": "https://other.example.org"})));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let error = runtime.block_on(identity.refresh()).unwrap_err();
+    assert_eq!(error.kind(), IdentityErrorKind::Untrusted);
+    assert!(error.to_string().contains("is from issuer"), "{error}");
+    identity.sign(b"{}").unwrap();
+    assert_eq!(&*identity.workload_id().unwrap(), SUBJECT);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_in_the_place_of_the_file_is_not_waited_for() {
+    let issuer = Issuer::new();
+    let (file, pipe) = (TokenFile::with("x"), TokenFile::none());
+    assert!(std::process::Command::new("mkfifo").arg(pipe.path()).status().unwrap().success());
+    let identity = Arc::new(issuer.settings(&file).timeout(Duration::from_secs(3600)).build().unwrap());
+    let (tell, told) = std::sync::mpsc::channel();
+    let reading = Arc::clone(&identity);
+    thread::spawn(move || {
+        for _ in 0..500 {
+            let _ = tell.send(reading.sign(b"{}").unwrap_err().kind());
+        }
+    });
+    // Pipe and file take turns at the path as fast as they can, while it is read.
+    let next = file.path().with_extension("next");
+    let begun = std::time::Instant::now();
+    let mut answers = 0;
+    while answers < 500 {
+        std::fs::hard_link(pipe.path(), &next).unwrap();
+        std::fs::rename(&next, file.path()).unwrap();
+        file.put("x");
+        answers += told.try_iter().count();
+        assert!(begun.elapsed() < Duration::from_secs(60), "reading hangs after {answers} answers");
+    }
+}
+
+#[test]
 fn the_issuer_of_the_first_token_is_the_issuer() {
     let (issuer, other) = (Issuer::new(), Issuer::new());
     let file = TokenFile::with(&issuer.token());

@@ -313,3 +313,43 @@ fn many_first_calls_make_one_stream() {
     });
     assert_eq!(agent.x509_streams(), 1);
 }
+
+#[test]
+fn a_shutdown_that_is_cancelled_has_taken_effect() {
+    let ca = Ca::new("own.test");
+    let agent = Agent::with(&ca.update(&ca.svid("/a")));
+    let provider = agent.provider();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let held = Arc::downgrade(&runtime.block_on(provider.get_svid()).unwrap());
+    runtime.block_on(async {
+        let mut shutdown = Box::pin(provider.shutdown());
+        std::future::poll_fn(|context| std::task::Poll::Ready(shutdown.as_mut().poll(context).is_ready()))
+            .await;
+    });
+    eventually("the key is forgotten", || held.upgrade().is_none());
+    eventually("the connection ends", || agent.connections() == 0);
+    assert_eq!(provider.workload_id().unwrap_err().kind(), IdentityErrorKind::Missing);
+}
+
+#[test]
+fn a_callback_that_holds_the_provider_goes_with_its_shutdown() {
+    let ca = Ca::new("own.test");
+    let agent = Agent::with(&ca.update(&ca.svid("/a")));
+    let provider = agent.provider();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let held = Arc::downgrade(&runtime.block_on(provider.get_svid()).unwrap());
+    let owned = Arc::new(());
+    let callback = Arc::downgrade(&owned);
+    let inner = provider.clone();
+    provider
+        .register_rotation_callback(move |_| {
+            let (_owned, _id) = (&owned, inner.workload_id());
+            async { Ok(()) }
+        })
+        .unwrap();
+    runtime.block_on(provider.shutdown());
+    drop(provider);
+    eventually("the key and the callback are gone", || {
+        held.upgrade().is_none() && callback.upgrade().is_none()
+    });
+}

@@ -128,6 +128,38 @@ fn callbacks_that_fail_panic_or_hang_hold_nothing_up() {
 }
 
 #[test]
+fn a_callback_that_blocks_its_thread_harms_only_itself() {
+    let ca = Ca::new("own.test");
+    let agent = Agent::with(&ca.update(&ca.svid("/a")));
+    let provider = agent.provider();
+    provider.workload_id().unwrap();
+    let (entered, was_entered) = mpsc::channel();
+    let (release, released) = mpsc::channel::<()>();
+    let released = std::sync::Mutex::new(released);
+    provider
+        .register_rotation_callback(move |svid| {
+            entered.send(svid.chain()[0].clone()).unwrap();
+            // Until the test lets go of the other end.
+            let _ = released.lock().unwrap().recv();
+            async { Ok(()) }
+        })
+        .unwrap();
+    agent.send(&ca.update(&ca.svid("/a")));
+    was_entered.recv_timeout(WAIT).unwrap();
+    // One that is registered meanwhile misses nothing either.
+    let seen = rotations(&provider);
+    let mut last = Vec::new();
+    for _ in 0..2 {
+        let next = ca.svid("/a");
+        agent.send(&ca.update(&next));
+        last.clone_from(&next.chain[0]);
+        assert_eq!(seen.recv_timeout(WAIT).unwrap(), last);
+    }
+    drop(release);
+    assert_eq!(was_entered.recv_timeout(WAIT).unwrap(), last, "it goes on with the newest");
+}
+
+#[test]
 fn a_callback_may_block_in_a_call_of_the_provider() {
     let ca = Ca::new("own.test");
     let agent = Agent::with(&ca.update(&ca.svid("/a")));

@@ -58,14 +58,15 @@ impl Subscriber for Log {
 fn spellings(secret: &[u8]) -> Vec<String> {
     let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
     let list = |separator: &str| secret.iter().map(u8::to_string).collect::<Vec<_>>().join(separator);
-    let mut all = vec![
-        hex.to_uppercase(),
-        hex,
-        list(", "),
-        list(","),
-        list(",\n    "),
-        format!("{:?}", secret.escape_ascii().to_string()),
-    ];
+    let mut all = vec![hex.to_uppercase(), hex, list(",")];
+    all.extend([format!("{secret:x?}"), format!("{secret:02x?}"), format!("{secret:02X?}")].map(inner));
+    all.push(inner(format!("{secret:#04x?}")).trim_end_matches(',').to_owned());
+    for escaped in [secret.escape_ascii().to_string(), inner_of_bytes(secret)] {
+        // Escaped once more where a text is shown by its own `Debug`.
+        let again = format!("{escaped:?}");
+        all.push(flat(&again[1..again.len() - 1]));
+        all.push(flat(&escaped));
+    }
     // Base64 of something larger: of the three ways to stand in it each has a middle of its own.
     for start in 0..3 {
         let middle = &secret[start..start + (secret.len() - start) / 3 * 3];
@@ -75,6 +76,22 @@ fn spellings(secret: &[u8]) -> Vec<String> {
     all
 }
 
+/// Without white space, with which `{:#?}` sets each byte on a line of its own, at any depth.
+fn flat(shown: &str) -> String {
+    shown.chars().filter(|char| !char.is_whitespace()).collect()
+}
+
+/// A list without its brackets.
+fn inner(list: String) -> String {
+    flat(&list).trim_matches(['[', ']']).to_owned()
+}
+
+/// What stands in `b"…"`.
+fn inner_of_bytes(secret: &[u8]) -> String {
+    let shown = format!("{:?}", prost::bytes::Bytes::copy_from_slice(secret));
+    shown.strip_prefix("b\"").unwrap().strip_suffix('"').unwrap().to_owned()
+}
+
 /// The private number of a P-256 key in PKCS#8: RFC 5915 §3, an OCTET STRING of 32 bytes after the version.
 fn scalar(svid: &Issued) -> &[u8] {
     let at = svid.pkcs8.windows(5).position(|window| window == [2, 1, 1, 4, 32]).unwrap() + 5;
@@ -82,6 +99,7 @@ fn scalar(svid: &Issued) -> &[u8] {
 }
 
 fn assert_clean(shown: &str, secrets: &[Vec<String>]) {
+    let shown = flat(shown);
     for spelling in secrets.iter().flatten() {
         assert!(!shown.contains(spelling.as_str()), "a secret is shown as {spelling}");
     }
@@ -95,11 +113,17 @@ fn the_search_finds_what_it_looks_for() {
     let shown = [
         format!("{:?}", svid.pkcs8),
         format!("{:#?}", svid.pkcs8),
+        format!("{:#?}", Some([Some(&svid.pkcs8)])),
+        format!("{:02x?}", svid.pkcs8),
+        format!("{:#04x?}", svid.pkcs8),
+        format!("{:?}", prost::bytes::Bytes::from(svid.pkcs8.clone())),
+        format!("{:?}", format!("{:?}", prost::bytes::Bytes::from(svid.pkcs8.clone()))),
+        svid.pkcs8.escape_ascii().to_string(),
         hex,
-        svid.pem.replace('\n', ""),
+        svid.pem.clone(),
         URL_SAFE_NO_PAD.encode_to_string(&svid.pkcs8),
     ];
-    for shown in shown {
+    for shown in shown.map(|shown| flat(&shown)) {
         assert!(secrets[0].iter().any(|spelling| shown.contains(spelling.as_str())), "{shown}");
     }
 }

@@ -67,6 +67,29 @@ async fn x509_svids_of_known_trust_domains_are_believed() {
     assert_eq!(x509(&provider, &forged.chain).await.unwrap_err().kind(), IdentityErrorKind::Untrusted);
 }
 
+#[tokio::test]
+async fn a_chain_is_one_path_and_no_more() {
+    let own = Ca::new("own.test");
+    let agent = Agent::with(&own.update(&own.svid("/a")));
+    let provider = agent.provider();
+    let refused = async |svid: support::pki::Issued, why: &str| {
+        let error = x509(&provider, &svid.chain).await.unwrap_err();
+        assert_eq!(error.kind(), IdentityErrorKind::Untrusted);
+        assert!(error.to_string().contains(why), "{why}: {error}");
+    };
+    // The authority itself may come along, another of its name may not.
+    x509(&provider, &own.svid("/b").through(&[&own.der]).chain).await.unwrap();
+    let twin = Ca::new("own.test");
+    refused(own.svid("/b").through(&[&twin.der]), "is not needed").await;
+    let twins: Vec<Vec<u8>> = (0..8).map(|_| Ca::new("own.test").der).collect();
+    let twins: Vec<&[u8]> = twins.iter().map(Vec::as_slice).collect();
+    refused(twin.svid("/b").through(&twins), "has the name of another one").await;
+    let (unrelated, _) = own.intermediate(|_| {});
+    refused(own.svid("/b").through(&[&unrelated]), "is not issued by the one after it").await;
+    // Told in words, not in those of a library.
+    refused(twin.svid("/b"), "does not bear its issuer's signature").await;
+}
+
 /// The key of a trust domain for JWT-SVIDs.
 struct Authority {
     pair: EcdsaKeyPair,

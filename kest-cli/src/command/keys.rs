@@ -1,15 +1,15 @@
 //! `kest keys`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 use kest_core::keys::Jwk;
 use kest_core::verify::Anchors;
-use kest_providers::identity::detect::{self, Candidate, Detected};
+use kest_providers::identity::detect::{Candidate, Detected};
 
 use crate::Outcome;
 use crate::file::{self, Existing};
-use crate::identity::{self, Identity};
+use crate::identity::{self, Identity, Limit};
 use crate::input::Unusable;
 use crate::output::{self, Out};
 use crate::text;
@@ -37,7 +37,7 @@ struct Export {
     /// What to write; by default `bundle` for SPIRE, else `anchors`
     #[arg(long, value_name = "FORMAT", value_enum)]
     format: Option<Format>,
-    /// Write to this file, whole or not at all, instead of to standard output; refuses one that exists
+    /// Write to this file, whole or not at all, instead of to standard output, which is also `-`; refuses one that exists
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Replace the file of --output if it exists
@@ -86,6 +86,7 @@ impl Export {
         };
         match &self.output {
             None => out.write(&text)?,
+            Some(path) if path == Path::new("-") => out.write(&text)?,
             Some(path) => {
                 let existing = if self.force { Existing::Replace } else { Existing::Refuse };
                 file::write(path, text.as_bytes(), existing)?;
@@ -100,7 +101,8 @@ impl Export {
 /// # Errors
 /// When there is no identity, or none whose keys this command could hand on.
 fn exported(format: Option<Format>) -> Result<String, String> {
-    let detected = detect::detect().identity.map_err(|error| error.to_string())?;
+    let limit = Limit::begin();
+    let detected = limit.detect()?.identity.map_err(|error| error.to_string())?;
     let candidate = detected.candidate();
     if identity::has_key_of_its_process(candidate) {
         return Err(format!(
@@ -110,7 +112,7 @@ fn exported(format: Option<Format>) -> Result<String, String> {
     }
     match (candidate, format) {
         (Candidate::Spire, None | Some(Format::Bundle)) => {
-            identity::within_limit(candidate, move || identity::bundles(detected))
+            limit.ask(candidate, move || identity::bundles(detected))
         }
         (Candidate::Spire, Some(Format::Anchors | Format::Jwks | Format::Pem)) => Err(format!(
             "the key of a `{candidate}` identity changes at each rotation, and its trust bundle vouches for it; \
@@ -119,17 +121,17 @@ fn exported(format: Option<Format>) -> Result<String, String> {
         (_, Some(Format::Bundle)) => {
             Err(format!("a `{candidate}` identity has no trust bundle; leave --format out"))
         }
-        (_, None | Some(Format::Anchors)) => Ok(line(&anchors(&identity(detected)?)?.to_json())),
-        (_, Some(Format::Jwks)) => Ok(line(&identity(detected)?.keys.to_json())),
+        (_, None | Some(Format::Anchors)) => Ok(line(&anchors(&identity(&limit, detected)?)?.to_json())),
+        (_, Some(Format::Jwks)) => Ok(line(&identity(&limit, detected)?.keys.to_json())),
         (_, Some(Format::Pem)) => {
-            let keys = identity(detected)?.keys;
+            let keys = identity(&limit, detected)?.keys;
             keys.0.iter().map(Jwk::to_pem).collect::<Result<_, _>>().map_err(|error| error.to_string())
         }
     }
 }
 
-fn identity(detected: Detected) -> Result<Identity, String> {
-    identity::within_limit(detected.candidate(), move || Identity::of(detected))
+fn identity(limit: &Limit, detected: Detected) -> Result<Identity, String> {
+    limit.ask(detected.candidate(), move || Identity::of(detected))
 }
 
 fn anchors(identity: &Identity) -> Result<Anchors, String> {

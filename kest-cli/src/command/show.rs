@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::Outcome;
-use crate::entry::Shown;
+use crate::entry::{Shown, named};
 use crate::graph::{self, Row};
 use crate::input::{self, Trusted, Unusable};
 use crate::output::{Ink, Out};
@@ -18,7 +18,7 @@ use crate::verdict::{Answer, Question};
 
 /// Draw the lineage of a passport: who did what, after what, with which trust and taints
 ///
-/// Oldest entry first. Each entry: mark, short hash, operation, workload, trust score (90→10: counts for 10 only),
+/// Oldest entry first. Each entry: mark, short hash, operation, workload (of OpenID Connect: issuer#subject), trust score (90→10: counts for 10 only),
 /// taints (+ added, − removed, → kept by the verifier against the entry's word, the others carried on); under it who
 /// it was for, the resource, the policies that allowed it and those that were lifted. Marks: ● verified, ○ not verified, ✗ broken. Without --anchors or --bundle nothing is
 /// verified, and all of it is only what the passport claims.
@@ -258,7 +258,7 @@ impl Page<'_> {
             "{} {}  {}  trust {}",
             self.out.ink(Ink::Unsure, text::short_hash(&entry.hash)),
             self.out.ink(Ink::Strong, &operation),
-            entry.principal.as_deref().map_or_else(unknown, |principal| text::id(principal, 48)),
+            named(entry.principal.as_deref(), entry.oidc.as_ref(), 48).unwrap_or_else(unknown),
             entry.trust_score.map_or_else(unknown, |score| score.to_string()),
         );
         let effective = self.effective(entry);

@@ -8,6 +8,7 @@ use kest_core::verify::{Axis, Finding, Verdict};
 use serde::Serialize;
 
 use crate::Outcome;
+use crate::entry::named;
 use crate::input::{self, Trusted, Unusable};
 use crate::output::{Ink, Out};
 use crate::text;
@@ -161,8 +162,8 @@ fn explained(out: Out, failure: &Failure) -> String {
     if let Some(operation) = &failure.operation {
         place.push_str(&format!(", operation {}", text::field(operation, 60)));
     }
-    if let Some(principal) = &failure.principal {
-        place.push_str(&format!(", by {}", text::id(principal, 80)));
+    if let Some(principal) = named(failure.principal.as_deref(), failure.oidc.as_ref(), 80) {
+        place.push_str(&format!(", by {principal}"));
     }
     let failed = out.ink(Ink::Bad, "failed       ");
     let cause = text::message(&failure.cause);

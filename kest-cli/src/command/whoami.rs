@@ -4,11 +4,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use kest_core::keys::Jwk;
-use kest_providers::identity::detect::{self, Detection, Outcome as Probed, Probe};
+use kest_providers::identity::detect::{Detection, Outcome as Probed, Probe};
 use serde::Serialize;
 
 use crate::Outcome;
-use crate::identity::{self, Identity};
+use crate::identity::{self, Identity, Limit};
 use crate::input::Unusable;
 use crate::output::{Ink, Out};
 use crate::text;
@@ -76,10 +76,13 @@ impl Whoami {
     /// # Errors
     /// When the output cannot be written. No identity is an outcome.
     pub(crate) fn run(self, out: &Out) -> Result<Outcome, Unusable> {
-        let Detection { probes, identity, .. } = detect::detect();
-        let identity = identity.map_err(|error| error.to_string()).and_then(|detected| {
-            identity::within_limit(detected.candidate(), move || Identity::of(detected))
-        });
+        let limit = Limit::begin();
+        let (probes, identity) = match limit.detect() {
+            Ok(Detection { probes, identity, .. }) => (probes, identity.map_err(|error| error.to_string())),
+            Err(late) => (Vec::new(), Err(late)),
+        };
+        let identity =
+            identity.and_then(|detected| limit.ask(detected.candidate(), move || Identity::of(detected)));
         let outcome = if identity.is_ok() { Outcome::Good } else { Outcome::Bad };
         if self.json {
             out.json(&answer(&probes, identity))?;

@@ -118,15 +118,18 @@ async fn begin_as(invocation: Invocation, mode: Mode) -> Result<Live, Error> {
 }
 
 async fn decide_and_sign(
-    invocation: Invocation,
+    mut invocation: Invocation,
     mode: Mode,
     span: &CallSpan,
 ) -> Result<(Box<Prepared>, Arc<Node>), Error> {
     if let Mode::Async = mode
         && let Some(identity) = prepare::identity_in_force(&invocation)
-        && let Some(ready) = identity.ready()
     {
-        ready.await?;
+        if let Some(ready) = identity.ready() {
+            ready.await?;
+        }
+        // INVARIANT: who was waited for is who signs, also if another one came to be in force meanwhile.
+        invocation.identity = Some(identity);
     }
     // Boxed at once: it moves on into the body's scope, and is large.
     let mut call = Box::new(Prepared::new(invocation, span)?);

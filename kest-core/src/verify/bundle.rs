@@ -4,6 +4,7 @@
 mod error;
 mod pem;
 mod read;
+mod slot;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,6 +14,7 @@ use base64_simd::STANDARD;
 use serde_json::{Map, Value, json};
 
 pub use self::error::BundleError;
+use self::slot::Slot;
 use super::certificate::Root;
 use super::keysource::KeySource;
 use super::spiffe_id::{SpiffeId, trust_domain as check_trust_domain};
@@ -89,7 +91,10 @@ impl Authorities {
 
 impl PartialEq for Authorities {
     fn eq(&self, other: &Self) -> bool {
-        self.trust_domain == other.trust_domain && self.certificates().eq(other.certificates())
+        // In whatever order: INVARIANT: none is there twice.
+        self.trust_domain == other.trust_domain
+            && self.roots.len() == other.roots.len()
+            && self.certificates().all(|one| other.certificates().any(|another| one == another))
     }
 }
 
@@ -107,7 +112,7 @@ impl fmt::Debug for Authorities {
 /// Trust bundles by trust domain: a key source for workloads that sign with X.509-SVIDs. Each bundle speaks for the
 /// workloads of its own trust domain alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TrustBundles(BTreeMap<Box<str>, Arc<Authorities>>);
+pub struct TrustBundles(BTreeMap<Box<str>, Slot>);
 
 impl TrustBundles {
     /// No bundles: nobody is known.
@@ -120,11 +125,20 @@ impl TrustBundles {
     ///
     /// # Errors
     /// When the text is something else, a trust domain stands in it twice, or a bundle cannot be used. Nothing is
-    /// skipped.
+    /// skipped: where the map is well-formed and authorities of one domain cannot be used, that domain is
+    /// [unusable](Self::unusable), and an error for its workloads alone.
     pub fn from_json(text: &[u8]) -> Result<Self, BundleError> {
         let mut bundles = Self::new();
         for (name, bundle) in &read::map(text, MAP_BYTES)? {
-            bundles.insert_value(name, bundle).map_err(|source| of(name, source))?;
+            let authorities = read::certificates(bundle).and_then(|all| Authorities::from_der(name, all));
+            let slot = match authorities {
+                Ok(authorities) => Slot::Usable(Arc::new(authorities)),
+                Err(source) if source.is_of_one_domain() => {
+                    Slot::Unusable { bundle: Arc::new(bundle.clone()), source: Arc::new(source) }
+                }
+                Err(source) => return Err(of(name, source)),
+            };
+            bundles.put(name, slot)?;
         }
         Ok(bundles)
     }
@@ -159,17 +173,8 @@ impl TrustBundles {
     /// # Errors
     /// When the trust domain is there already with other authorities.
     pub fn insert(&mut self, authorities: Authorities) -> Result<(), BundleError> {
-        let name: Box<str> = authorities.trust_domain().into();
-        match self.0.get(&name) {
-            Some(known) if **known != authorities => {
-                Err(BundleError::Repeated { trust_domain: name.into_string() })
-            }
-            Some(_) => Ok(()),
-            None => {
-                self.0.insert(name, Arc::new(authorities));
-                Ok(())
-            }
-        }
+        let authorities = Arc::new(authorities);
+        self.put(authorities.trust_domain(), Slot::Usable(Arc::clone(&authorities)))
     }
 
     /// Takes over the bundles of another map, all or none.
@@ -177,18 +182,30 @@ impl TrustBundles {
     /// # Errors
     /// When a trust domain is in both with different authorities.
     pub fn merge(&mut self, other: Self) -> Result<(), BundleError> {
-        let mut known = other.0.iter().filter_map(|(name, more)| Some((self.0.get(name)?, more)));
-        if let Some((known, _)) = known.find(|(known, more)| known != more) {
-            return Err(BundleError::Repeated { trust_domain: known.trust_domain().to_owned() });
+        let mut known = other.0.iter().filter_map(|(name, more)| Some((name, self.0.get(name)?, more)));
+        if let Some((name, ..)) = known.find(|(_, known, more)| known != more) {
+            return Err(BundleError::Repeated { trust_domain: name.to_string() });
         }
         self.0.extend(other.0);
         Ok(())
     }
 
-    /// The authorities of a trust domain.
+    /// The authorities of a trust domain. None if it is not there, or is [unusable](Self::unusable).
     #[must_use]
     pub fn get(&self, trust_domain: &str) -> Option<&Arc<Authorities>> {
-        self.0.get(trust_domain)
+        match self.0.get(trust_domain)? {
+            Slot::Usable(authorities) => Some(authorities),
+            Slot::Unusable { .. } => None,
+        }
+    }
+
+    /// The trust domains of a map whose authorities cannot be used, and why. As a key source the map fails for their
+    /// workloads, and for nobody else's.
+    pub fn unusable(&self) -> impl Iterator<Item = (&str, &BundleError)> {
+        self.0.iter().filter_map(|(name, slot)| match slot {
+            Slot::Usable(_) => None,
+            Slot::Unusable { source, .. } => Some((&**name, &**source)),
+        })
     }
 
     /// The trust domains, sorted.
@@ -196,7 +213,7 @@ impl TrustBundles {
         self.0.keys().map(|name| &**name)
     }
 
-    /// The bundles as [`Self::from_json`] reads them.
+    /// The bundles as [`Self::from_json`] reads them. Those that cannot be used are as they came.
     #[must_use]
     pub fn to_json(&self) -> Value {
         let bundles: Map<String, Value> =
@@ -206,6 +223,19 @@ impl TrustBundles {
 
     fn insert_value(&mut self, trust_domain: &str, bundle: &Value) -> Result<(), BundleError> {
         self.insert(Authorities::from_der(trust_domain, read::certificates(bundle)?)?)
+    }
+
+    fn put(&mut self, trust_domain: &str, slot: Slot) -> Result<(), BundleError> {
+        match self.0.get(trust_domain) {
+            Some(known) if *known != slot => {
+                Err(BundleError::Repeated { trust_domain: trust_domain.to_owned() })
+            }
+            Some(_) => Ok(()),
+            None => {
+                self.0.insert(trust_domain.into(), slot);
+                Ok(())
+            }
+        }
     }
 }
 
@@ -218,7 +248,14 @@ impl KeySource for TrustBundles {
     fn authorities(&self, principal: &str) -> Result<Option<Arc<Authorities>>, KeyError> {
         // What is no SPIFFE ID is of no trust domain.
         let Ok(id) = SpiffeId::parse(principal) else { return Ok(None) };
-        Ok(self.get(id.trust_domain()).cloned())
+        match self.0.get(id.trust_domain()) {
+            None => Ok(None),
+            Some(Slot::Usable(authorities)) => Ok(Some(Arc::clone(authorities))),
+            Some(Slot::Unusable { source, .. }) => {
+                let trust_domain = id.trust_domain().to_owned();
+                Err(KeyError::Source(Box::new(BundleError::Of { trust_domain, source: Arc::clone(source) })))
+            }
+        }
     }
 }
 
@@ -226,6 +263,6 @@ fn of(trust_domain: &str, source: BundleError) -> BundleError {
     match source {
         // Those name it themselves.
         BundleError::Repeated { .. } | BundleError::TrustDomain(_) => source,
-        other => BundleError::Of { trust_domain: trust_domain.to_owned(), source: Box::new(other) },
+        other => BundleError::Of { trust_domain: trust_domain.to_owned(), source: Arc::new(other) },
     }
 }

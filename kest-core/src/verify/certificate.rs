@@ -4,10 +4,14 @@
 mod error;
 mod known;
 #[cfg(feature = "aws-lc")]
+mod order;
+#[cfg(feature = "aws-lc")]
 mod path;
 mod root;
 mod window;
 
 pub use self::error::{ChainError, Moment};
-pub(super) use self::known::{Known, Leaves};
+pub(super) use self::known::{Known, Leaves, Refusal};
+#[cfg(feature = "aws-lc")]
+pub use self::order::{chain_needed, chain_order, chain_refused};
 pub(super) use self::root::Root;

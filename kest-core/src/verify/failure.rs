@@ -116,6 +116,13 @@ pub enum VerifyFailure {
         /// Its trust domain.
         trust_domain: String,
     },
+    /// More certificate chains to validate than the limit.
+    TooManyChains {
+        /// How many there may be.
+        limit: usize,
+        /// The member of [`Limits`](super::Limits) that says so.
+        setting: &'static str,
+    },
     /// The chain in `x5c` does not speak for the principal.
     Chain {
         /// The principal.
@@ -282,6 +289,10 @@ impl fmt::Display for VerifyFailure {
                 "principal {} has no trust anchor, and its trust domain {} no bundle; add one of them",
                 Quoted(principal),
                 Quoted(trust_domain)
+            ),
+            Self::TooManyChains { limit, setting } => write!(
+                f,
+                "more than {limit} certificate chains to validate; raise `Limits::{setting}` if that is wanted"
             ),
             Self::Chain { principal, source } => {
                 write!(f, "the certificate chain does not speak for {}: {source}", Quoted(principal))

@@ -1,7 +1,7 @@
 //! Where the keys of a principal come from. Spec §13.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use super::bundle::Authorities;
 use crate::canonical::{CanonicalError, parse_strict};
 use crate::identity::IdentityProvider;
+use crate::jws::Algorithm;
 use crate::keys::{Jwks, KeyError};
 
 /// Gives the public keys of a principal.
@@ -127,7 +128,9 @@ impl Anchors {
             return Err(KeyError::NoKeys { principal: principal.to_owned() });
         }
         match self.0.get(principal) {
-            Some(known) if *known != keys => Err(KeyError::Shadowed { principal: principal.to_owned() }),
+            Some(known) if !same_keys(known, &keys) => {
+                Err(KeyError::Shadowed { principal: principal.to_owned() })
+            }
             Some(_) => Ok(()),
             None => {
                 self.0.insert(principal.to_owned(), keys);
@@ -141,8 +144,9 @@ impl Anchors {
     /// # Errors
     /// When a principal is in both with different keys.
     pub fn merge(&mut self, other: Self) -> Result<(), KeyError> {
-        let differ =
-            |(principal, keys): &(&String, &Jwks)| self.0.get(*principal).is_some_and(|k| k != *keys);
+        let differ = |(principal, keys): &(&String, &Jwks)| {
+            self.0.get(*principal).is_some_and(|k| !same_keys(k, keys))
+        };
         if let Some((principal, _)) = other.0.iter().find(differ) {
             return Err(KeyError::Shadowed { principal: principal.clone() });
         }
@@ -159,6 +163,14 @@ impl KeySource for Anchors {
     fn keys(&self, principal: &str) -> Result<Option<Jwks>, KeyError> {
         Ok(self.0.get(principal).cloned())
     }
+}
+
+/// Whether two sets are of the same keys for the same algorithms, in whatever order and under whatever `kid`.
+pub(super) fn same_keys(one: &Jwks, other: &Jwks) -> bool {
+    let set = |keys: &Jwks| -> BTreeSet<(String, Option<&'static str>)> {
+        keys.0.iter().map(|key| (key.thumbprint(), key.algorithm().map(Algorithm::as_str))).collect()
+    };
+    one == other || set(one) == set(other)
 }
 
 /// Whether the member stands twice in the outermost object.

@@ -26,6 +26,9 @@ mod x509;
 pub use self::authority::{Authority, AuthorityError, Grant};
 pub use self::bundle::{Authorities, BundleError, TrustBundles};
 pub use self::certificate::{ChainError, Moment};
+#[cfg(feature = "aws-lc")]
+#[doc(hidden)]
+pub use self::certificate::{chain_needed, chain_order, chain_refused};
 pub use self::error::{Step, VerifyError};
 pub use self::failure::VerifyFailure;
 pub use self::keysource::{Anchors, FnKeySource, KeySource, ProviderKeys};
@@ -101,7 +104,7 @@ fn steps(passport: Vec<Box<str>>, verifier: &Verifier, report: &mut Report) -> R
         });
     }
     let resolved = signature::resolve(verifier, &principals, &parsed).map_err(at)?;
-    report::identity(&parsed, &principals, &resolved, report);
+    report::identity(&parsed, &principals, &resolved, verifier, report);
     check_signatures(&passport, &parsed, &principals, &resolved, verifier)?;
     let trusted = |principal: &usize| resolved.trusted.get(*principal);
     let mocked = principals.of.iter().filter(|p| matches!(trusted(p), Some(Trusted::Mock))).count();
@@ -116,10 +119,14 @@ fn steps(passport: Vec<Box<str>>, verifier: &Verifier, report: &mut Report) -> R
         (some, all) if some < all => tips::Certified::Some,
         (_, _) => tips::Certified::All,
     };
+    let predated = resolved.predated.is_some();
     drop((principals, resolved));
     let nodes = semantics::check(passport, &parsed, &links, verifier, report).map_err(at)?;
     tips::completeness(&parsed, &links, verifier, report)?;
     tips::time(&parsed, &links, certified, verifier, report)?;
+    if predated && report.time.verdict == Verdict::Pass {
+        report.time = Axis::not_checked("entries are dated before their certificates (see the findings)");
+    }
     let tips = links.tips.iter().filter_map(|tip| nodes.get(*tip)).cloned();
     let passport = Passport::from_tips(tips);
     let effective = nodes.iter().map(|node| Effective::of(node)).collect();

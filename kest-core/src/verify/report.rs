@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::jose::Parsed;
 use super::signature::{Principals, Resolved, Trusted};
+use super::verifier::Verifier;
 use crate::text::{Quoted, message};
 
 /// More than anybody reads: findings are worth a line each, and a passport can hold millions.
@@ -143,6 +144,7 @@ pub(super) fn identity(
     entries: &[Parsed],
     principals: &Principals<'_>,
     resolved: &Resolved,
+    verifier: &Verifier,
     report: &mut Report,
 ) {
     let trusted = &resolved.trusted;
@@ -153,6 +155,13 @@ pub(super) fn identity(
     if let Some((first, _)) = chained.clone().next() {
         let text = "the certificate chain in `x5c` was not validated: only the key of its leaf was compared";
         report.find(Some(first), format!("{text} (entries: {})", chained.count()));
+    }
+    if let Some((first, count)) = resolved.predated {
+        report.find(Some(first), format!("dated before its certificate was valid (entries: {count})"));
+    }
+    if resolved.trust_domains().len() > 1 && !verifier.authority.is_configured() {
+        let text = "every trust domain in the bundles counts as own: say who is federated in";
+        report.find(None, format!("{text} [verification.authority]"));
     }
     let mock = trusted.iter().filter(|trusted| matches!(trusted, Trusted::Mock)).count();
     report.identity = match (mock, trusted.len(), resolved.certified()) {

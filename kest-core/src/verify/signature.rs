@@ -5,11 +5,12 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::bundle::{Authorities, BundleError};
-use super::certificate::{ChainError, Known, Leaves};
+use super::certificate::{ChainError, Known, Leaves, Refusal};
 use super::error::Step;
 use super::failure::VerifyFailure;
 use super::jose::Parsed;
 use super::key::Key;
+use super::keysource::same_keys;
 use super::spiffe_id::SpiffeId;
 use super::verifier::Verifier;
 use super::x509::subject_public_key_info;
@@ -59,6 +60,8 @@ pub(super) struct Resolved {
     /// The number of each entry's leaf; empty if no principal has certificates, and of no leaf for those that have
     /// none.
     leaf_of: Vec<usize>,
+    /// Foreign entries that are dated before their certificates were valid: the first, and how many.
+    pub(super) predated: Option<(usize, usize)>,
 }
 
 impl Resolved {
@@ -159,6 +162,7 @@ fn certify(
 ) -> Result<Resolved, (usize, Step, VerifyFailure)> {
     let mut known = Known::new(&verifier.options);
     let mut leaf_of = Vec::new();
+    let mut predated: Option<(usize, usize)> = None;
     if trusted.iter().any(|trusted| matches!(trusted, Trusted::Authorities(_))) {
         leaf_of.reserve(entries.len());
         for (index, (parsed, number)) in entries.iter().zip(&principals.of).enumerate() {
@@ -167,15 +171,29 @@ fn certify(
                 continue;
             };
             let principal = principals.ids.get(*number).map(|id| &**id).unwrap_or_default();
-            let leaf =
-                known.leaf(&parsed.header, (*number, principal), authorities, parsed.entry.timestamp_ms);
-            leaf_of.push(leaf.map_err(|source| {
-                let failure = VerifyFailure::Chain { principal: principal.to_owned(), source };
+            let stamp = parsed.entry.timestamp_ms;
+            let refuse = |refusal| {
+                let failure = match refusal {
+                    Refusal::Chain(source) => {
+                        VerifyFailure::Chain { principal: principal.to_owned(), source }
+                    }
+                    Refusal::TooMany(limit, setting) => VerifyFailure::TooManyChains { limit, setting },
+                };
                 (index, Step::Principals, failure)
-            })?);
+            };
+            let leaf =
+                known.leaf(&parsed.header, (*number, principal), authorities, stamp).map_err(refuse)?;
+            match known.predates(leaf, stamp) {
+                Some(seconds) if parsed.entry.is_own() => {
+                    return Err(refuse(Refusal::Chain(ChainError::Predates { seconds })));
+                }
+                Some(_) => predated.get_or_insert((index, 0)).1 += 1,
+                None => {}
+            }
+            leaf_of.push(leaf);
         }
     }
-    Ok(Resolved { trusted, leaves: known.into_leaves(), leaf_of })
+    Ok(Resolved { trusted, leaves: known.into_leaves(), leaf_of, predated })
 }
 
 /// The SPIFFE ID of a workload. That of a trust domain itself is none: X509-SVID §5.2.
@@ -202,7 +220,8 @@ fn ask_authorities(verifier: &Verifier, id: &str) -> Result<Option<Arc<Authoriti
         }
         match &found {
             Some(known) if **known != *authorities => {
-                return Err(KeyError::Shadowed { principal: id.to_owned() });
+                let trust_domain = authorities.trust_domain().to_owned();
+                return Err(KeyError::Source(Box::new(BundleError::Conflict { trust_domain })));
             }
             Some(_) => {}
             None => found = Some(authorities),
@@ -216,7 +235,7 @@ fn ask_keys(verifier: &Verifier, id: &str) -> Result<Option<Vec<Key>>, KeyError>
     for source in verifier.sources.iter() {
         match (source.keys(id)?, &found) {
             (None, _) => {}
-            (Some(keys), Some(known)) if keys != *known => {
+            (Some(keys), Some(known)) if !same_keys(&keys, known) => {
                 return Err(KeyError::Shadowed { principal: id.to_owned() });
             }
             (Some(keys), _) => found = Some(keys),

@@ -56,6 +56,10 @@ pub struct Limits {
     pub entries: usize,
     /// Entries of a passport at ingress: 256.
     pub ingress_entries: usize,
+    /// Validations of certificate chains for a passport, good or bad: 1,024. The entries of one SVID cost one.
+    pub chains: usize,
+    /// Validations of certificate chains for one principal at ingress, good or bad: 64.
+    pub ingress_chains: usize,
     /// Parents of an entry: 256.
     pub parents: usize,
     /// Taints in each list of an entry, and in effect after it: 256.
@@ -70,6 +74,8 @@ impl Default for Limits {
             entry_bytes: 64 * 1024,
             entries: 1_000_000,
             ingress_entries: 256,
+            chains: 1_024,
+            ingress_chains: 64,
             parents: 256,
             taints: 256,
             taint_bytes: 256,
@@ -215,7 +221,7 @@ impl VerifierBuilder {
     }
 
     /// For archives: when the passport was received, by the clock of whoever keeps it. Certificates must have been
-    /// valid then, to the millisecond; without this they must have been valid at the times that the entries give
+    /// valid then, to the millisecond, and no own entry is dated before its certificate; without this they must have been valid at the times that the entries give
     /// themselves.
     pub fn received_at(mut self, received_ms: u64) -> Self {
         self.options.received_ms = Some(received_ms);

@@ -6,7 +6,7 @@ use reqwest::Url;
 use super::JwksError;
 use super::remote::{Limits, bounded};
 use crate::bridge;
-use crate::http::{Http, key_url};
+use crate::http::{Http, is_loopback, key_url};
 
 /// What Kest takes from an issuer's `/.well-known/openid-configuration`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,7 +67,13 @@ impl OidcDiscovery {
         if found != issuer.name {
             return Err(JwksError::Issuer { expected: issuer.name.clone(), found: found.to_owned() });
         }
-        Ok(Self { issuer: found.to_owned(), jwks_uri: key_url(member("jwks_uri")?)? })
+        let jwks_uri = key_url(member("jwks_uri")?)?;
+        // Another machine must not choose what is asked on this one.
+        if jwks_uri.scheme() == "http" && !is_loopback(&issuer.well_known) {
+            let why = "is `http` to this machine, for an issuer elsewhere; use `https`";
+            return Err(JwksError::Url { url: jwks_uri.to_string(), why });
+        }
+        Ok(Self { issuer: found.to_owned(), jwks_uri })
     }
 }
 
@@ -132,8 +138,13 @@ mod tests {
             let text = good.replacen("https://example.org/a", other, 1);
             assert!(matches!(read(&text), Err(JwksError::Issuer { .. })), "{other}");
         }
-        let plain = good.replace("https://keys", "http://keys");
-        assert!(matches!(read(&plain), Err(JwksError::Url { .. })));
+        for plain in ["http://keys.example.org", "http://127.0.0.1:1", "http://[::1]", "http://localhost"] {
+            let text = good.replace("https://keys.example.org", plain);
+            assert!(matches!(read(&text), Err(JwksError::Url { .. })), "{plain}");
+        }
+        let here = good.replace("https://example.org/a", "http://localhost:1");
+        let here = here.replace("https://keys.example.org", "http://127.0.0.1:1");
+        OidcDiscovery::read(&Issuer::parse("http://localhost:1").unwrap(), here.as_bytes()).unwrap();
         for bad in [
             "",
             "[]",

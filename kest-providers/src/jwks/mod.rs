@@ -38,8 +38,8 @@ use crate::http::{key_url, root_certificates};
 /// # Ok::<_, kest_providers::jwks::JwksError>(())
 /// ```
 ///
-/// `keys` may block for as long as a fetch takes. In async code call [`refresh`](Self::refresh) before, or verify on a
-/// thread that may block.
+/// `keys` may block for as long as a fetch takes. In async code await [`ready`](Self::ready) before, or verify on a thread
+/// that may block.
 #[derive(Clone, Debug)]
 pub struct JwksUrl {
     remote: Remote,
@@ -57,7 +57,17 @@ impl JwksUrl {
         JwksUrlBuilder::new(discovery::Issuer::parse(issuer).map(Place::Issuer))
     }
 
-    /// Fetches the set now, whatever its age.
+    /// Has a set at hand, so that `keys` does not block: fetches where there is none or it is old, at once for all who
+    /// wait. A failure stands for a second, or as [`retry_after`](JwksUrlBuilder::retry_after) says.
+    ///
+    /// # Errors
+    /// When there is no set and none can be had.
+    pub async fn ready(&self) -> Result<(), JwksError> {
+        self.remote.current().await.map(drop)
+    }
+
+    /// Fetches the set now, whatever its age: after a rotation, for those who cannot wait for its `ttl`. All who wait
+    /// while another fetch is under way share the next one.
     ///
     /// # Errors
     /// When it cannot be had. A set that is kept stays.

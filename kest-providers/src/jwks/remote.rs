@@ -109,7 +109,6 @@ impl Remote {
     }
 
     /// The keys, fetched if there are none or they are old.
-    #[cfg(feature = "oidc")]
     pub(crate) async fn current(&self) -> Result<Arc<Jwks>, JwksError> {
         match self.at_hand() {
             Some(keys) => Ok(keys),

@@ -192,7 +192,7 @@ fn nobody_at_the_endpoint() {
         IdentityErrorKind::Connection,
         &[&format!("127.0.0.1:{port}"), "endpoint"],
     );
-    let identity = fake.identity().endpoint_url("http://kms.invalid").build().unwrap();
+    let identity = fake.identity().endpoint_url("https://kms.invalid").build().unwrap();
     expect(&identity.sign(b"{}").unwrap_err(), IdentityErrorKind::Connection, &["kms.invalid"]);
 }
 
@@ -238,6 +238,42 @@ fn settings_are_checked_before_anything_is_contacted() {
         let error = builder.build().unwrap_err();
         assert!(!error.to_string().contains("word@"), "{error}");
         expect(&error, IdentityErrorKind::Missing, &[]);
+    }
+}
+
+#[test]
+fn an_endpoint_elsewhere_is_asked_by_https_alone() {
+    let identity = AwsWorkloadIdentity::builder().kms_key_id("alias/a");
+    let keys = |url| KmsKeys::builder().key(CALLER, KEY_ARN).endpoint_url(url).build();
+    let elsewhere = "http://kms.example.org";
+    for error in [
+        identity.endpoint_url(elsewhere).build().unwrap_err(),
+        keys(elsewhere).unwrap_err(),
+        keys("http://localhost.example.org").unwrap_err(),
+    ] {
+        expect(&error, IdentityErrorKind::Refused, &["`.endpoint_url(…)`", "use `https`"]);
+    }
+    keys("https://kms.example.org").unwrap();
+    keys("http://[::1]:1").unwrap();
+}
+
+/// What an endpoint can send back of the request that it got.
+#[test]
+fn a_session_token_that_is_echoed_is_not_repeated() {
+    let echo = format!(
+        "The Canonical String for this request should have been\n'POST\n/\n\nx-amz-security-token:{TOKEN}"
+    );
+    let on_one_line = echo.replace('\n', " ");
+    let as_code = TOKEN.repeat(4);
+    for code in
+        ["InvalidSignatureException", "ExpiredTokenException", "AccessDeniedException", "Else", &as_code]
+    {
+        for text in [&echo, &on_one_line] {
+            let (code, text) = (code.to_owned(), text.clone());
+            let reply = move || Reply::Json(400, serde_json::json!({"__type": code, "message": text}));
+            // It looks for the token.
+            sign(&failing("Sign", reply));
+        }
     }
 }
 

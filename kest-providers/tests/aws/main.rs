@@ -360,6 +360,19 @@ fn the_environment_says_everything() {
     let said = child("bedrock", &with(&[("AWS_BEDROCK_AGENT_ID", "A1"), ("AWS_BEDROCK_AGENT_ALIAS_ID", "")]));
     assert!(said.starts_with("Missing: ") && said.contains("`AWS_BEDROCK_AGENT_ALIAS_ID`"), "{said}");
 
+    let named = with(&[("KEST_AWS_KMS_KEY_ID", "alias/a")]);
+    for variable in ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_KMS", "AWS_ENDPOINT_URL_STS"] {
+        let said = child("aws", &[&named[..], &[(variable, "http://aws.example.org")]].concat());
+        assert!(said.starts_with("Refused: ") && said.contains(&format!("`{variable}`")), "{said}");
+    }
+    let profile = env::temp_dir().join(format!("kest-aws-profile-{}", process::id()));
+    std::fs::write(&profile, "[default]\nendpoint_url = http://aws.example.org\n").unwrap();
+    let mut in_profile = vec![("AWS_CONFIG_FILE", profile.to_str().unwrap())];
+    in_profile.extend(named.iter().filter(|(name, _)| *name != "AWS_ENDPOINT_URL"));
+    let said = child("aws", &in_profile);
+    std::fs::remove_file(&profile).unwrap();
+    assert!(said.starts_with("Refused: ") && said.contains("`endpoint_url` of the AWS profile"), "{said}");
+
     let no_region = [&common[1..], &[("KEST_AWS_KMS_KEY_ID", "alias/a")]].concat();
     let said = child("aws", &no_region);
     assert!(said.starts_with("Missing: ") && said.contains("`AWS_REGION`"), "{said}");

@@ -151,9 +151,9 @@ impl Program {
                 tls::connect(&self.identity, &self.runtime, port.parse().unwrap(), authorizer(peers))
             }
             ["log"] => {
-                eprintln!("{:#?}", self.identity);
-                eprintln!("{:?}", self.runtime.block_on(self.identity.get_svid()));
-                eprintln!("{:?}", self.kest);
+                let svid = self.runtime.block_on(self.identity.get_svid());
+                eprintln!("{:?} {svid:?} {:?}", self.identity, self.kest);
+                eprintln!("{:#?} {svid:#?} {:#?}", self.identity, self.kest);
                 Ok(Value::Null)
             }
             other => panic!("no such command: {other:?}"),

@@ -45,10 +45,54 @@ fn no_log_and_no_answer_has_the_private_key() {
 
     for (what, text) in [("the log", &logged), ("an answer", &answers)] {
         assert!(!text.contains("PRIVATE KEY"), "{what} has a key in PEM");
-        for form in &forms {
-            assert!(!text.contains(form), "{what} has the private key");
-        }
+        assert!(!has(text, &forms), "{what} has the private key");
     }
+}
+
+#[test]
+fn the_search_finds_what_it_looks_for() {
+    // Each kind of byte that is escaped in another way.
+    let number = *b"\x00\n\t\r\"\\' a~\x7f\x80\xff\x1b0Zq\x00\x0112345678901234";
+    let mut der = vec![0x30, 0x25];
+    der.extend([0x02, 0x01, 0x01, 0x04, 0x20]);
+    der.extend(number);
+    let pem = format!("-----BEGIN-----\n{}\n-----END-----\n", STANDARD.encode_to_string(&der));
+    let forms = forms(&pem);
+    let escaped = r#"b"0%\x02\x01\x01\x04 \0\n\t\r\"\\' a~\x7f\x80\xff\x1b0Zq\0\x0112345678901234""#;
+    let shown = [
+        format!("{der:?}"),
+        format!("{der:#?}"),
+        format!("{:#?}", Some([Some(&der)])),
+        format!("{der:02x?}"),
+        der.escape_ascii().to_string(),
+        escaped.to_owned(),
+        format!("{escaped:?}"),
+        pem,
+    ];
+    for shown in shown {
+        assert!(has(&shown, &forms), "{shown}");
+    }
+    assert!(!has(&format!("{:?}", [1_u8; 40]), &forms));
+}
+
+/// Whether one of the forms stands in the text, white space aside: `{:#?}` sets each byte on a line of its own.
+fn has(text: &str, forms: &[String]) -> bool {
+    let text = flat(text);
+    forms.iter().any(|form| text.contains(form))
+}
+
+fn flat(text: &str) -> String {
+    text.chars().filter(|char| !char.is_whitespace()).collect()
+}
+
+/// What the `bytes` crate writes between `b"` and `"`.
+fn escaped(bytes: &[u8]) -> String {
+    let one = |byte: &u8| match byte {
+        0 => "\\0".to_owned(),
+        b'\'' => "'".to_owned(),
+        other => other.escape_ascii().to_string(),
+    };
+    bytes.iter().map(one).collect()
 }
 
 /// The private number of a P-256 key in PKCS#8, in the forms in which a careless program writes bytes.
@@ -61,9 +105,16 @@ fn forms(pem: &str) -> Vec<String> {
     let number = &der[at..at + 32];
     // Half of it is enough, and may begin at any byte as to base64.
     let part = &number[..16];
-    let joined = |separator: &str| part.iter().map(u8::to_string).collect::<Vec<_>>().join(separator);
+    let joined = |one: fn(&u8) -> String| part.iter().map(one).collect::<Vec<_>>().join(",");
     let hex: String = part.iter().map(|byte| format!("{byte:02x}")).collect();
-    let mut forms = vec![hex.to_uppercase(), hex, joined(", "), joined(",")];
+    let mut forms = vec![hex.to_uppercase(), hex, joined(u8::to_string)];
+    forms.extend([joined(|byte| format!("{byte:02x}")), joined(|byte| format!("{byte:02X}"))]);
+    for escaped in [escaped(part), part.escape_ascii().to_string()] {
+        // Escaped once more where a text is shown by its own `Debug`.
+        let again = format!("{escaped:?}");
+        forms.push(flat(&again[1..again.len() - 1]));
+        forms.push(flat(&escaped));
+    }
     for shift in 0..3 {
         let text = STANDARD.encode_to_string(&number[shift..shift + 15]);
         forms.push(text.replace('+', "-").replace('/', "_"));

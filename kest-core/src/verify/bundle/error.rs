@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::sync::Arc;
 
 use super::super::spiffe_id::SpiffeIdError;
 use super::super::x509::CertificateError;
@@ -49,6 +50,11 @@ pub enum BundleError {
         /// The trust domain.
         trust_domain: String,
     },
+    /// Two sources have different authorities for a trust domain.
+    Conflict {
+        /// The trust domain.
+        trust_domain: String,
+    },
     /// A source gave the authorities of another trust domain than it was asked for.
     OtherDomain {
         /// The other one.
@@ -65,8 +71,15 @@ pub enum BundleError {
         /// The trust domain.
         trust_domain: String,
         /// Why.
-        source: Box<BundleError>,
+        source: Arc<BundleError>,
     },
+}
+
+impl BundleError {
+    /// Whether a well-formed bundle is of certificates that cannot be used: that says nothing of other trust domains.
+    pub(super) fn is_of_one_domain(&self) -> bool {
+        matches!(self, Self::Key(_) | Self::NotAnAuthority | Self::TooMany { .. })
+    }
 }
 
 impl fmt::Display for BundleError {
@@ -82,6 +95,11 @@ impl fmt::Display for BundleError {
             Self::Repeated { trust_domain } => write!(
                 f,
                 "trust domain {} is given twice with different authorities; give all of them in one place",
+                Quoted(trust_domain)
+            ),
+            Self::Conflict { trust_domain } => write!(
+                f,
+                "two sources have different bundles for {}; remove the stale one",
                 Quoted(trust_domain)
             ),
             Self::OtherDomain { trust_domain } => write!(
@@ -114,6 +132,7 @@ impl StdError for BundleError {
             | Self::Member { .. }
             | Self::Pem { .. }
             | Self::Repeated { .. }
+            | Self::Conflict { .. }
             | Self::OtherDomain { .. }
             | Self::NotAnAuthority => None,
         }

@@ -24,6 +24,17 @@ pub enum ChainError {
         /// Its place.
         index: usize,
     },
+    /// A certificate has the name of another one above the leaf, so that the order of the chain would not be the only
+    /// one possible.
+    SameName {
+        /// Its place.
+        index: usize,
+    },
+    /// A certificate is on no path to an authority.
+    Unneeded {
+        /// Its place.
+        index: usize,
+    },
     /// The leaf has no URI SAN. X509-SVID §2.
     NoSpiffeId,
     /// The leaf has several URI SANs.
@@ -68,6 +79,12 @@ pub enum ChainError {
         /// At which time.
         moment: Moment,
     },
+    /// The entry is dated before its certificate was valid. A certificate that an authority dates back a little, and a
+    /// clock that is a little behind, are allowed for.
+    Predates {
+        /// By how many seconds.
+        seconds: u64,
+    },
     /// None of the trust domain's authorities stands behind the chain.
     UnknownAuthority {
         /// The trust domain.
@@ -77,6 +94,8 @@ pub enum ChainError {
     Signature,
     /// More certificates than a path may have, or than one of its authorities allows.
     TooLong,
+    /// The validation takes more steps than a chain is worth.
+    TooCostly,
     /// The names in the chain are not those that one of its authorities may give.
     NameConstraint,
     /// A signature algorithm in the chain that Kest does not use.
@@ -84,7 +103,7 @@ pub enum ChainError {
     /// Another rule of RFC 5280.
     Rule {
         /// What the validation said.
-        what: String,
+        what: &'static str,
     },
 }
 
@@ -124,6 +143,12 @@ impl fmt::Display for ChainError {
             Self::Order { index } => {
                 write!(f, "certificate {index} of the chain is not issued by the one after it")
             }
+            Self::SameName { index } => {
+                write!(f, "certificate {index} of the chain has the name of another one; send one path, leaf first")
+            }
+            Self::Unneeded { index } => {
+                write!(f, "certificate {index} of the chain is not needed; send one path, leaf first")
+            }
             Self::NoSpiffeId => f.write_str("the leaf has no URI SAN, so it is for nobody"),
             Self::SeveralIds { found } => write!(f, "the leaf has {found} URI SANs, where an SVID has one"),
             Self::OtherId { found } => write!(f, "the leaf is for {}", Quoted(found)),
@@ -139,11 +164,15 @@ impl fmt::Display for ChainError {
             Self::NotYetValid { seconds, moment } => {
                 write!(f, "a certificate of the chain was not valid yet {moment}, by {seconds} s")
             }
+            Self::Predates { seconds } => {
+                write!(f, "the entry is dated {seconds} s before its certificate was valid")
+            }
             Self::UnknownAuthority { trust_domain } => {
                 write!(f, "no authority of trust domain {} stands behind it", Quoted(trust_domain))
             }
             Self::Signature => f.write_str("a certificate does not bear its issuer's signature"),
             Self::TooLong => f.write_str("there are more certificates than a path may have"),
+            Self::TooCostly => f.write_str("the chain takes too many steps to validate; send one path, leaf first"),
             Self::NameConstraint => {
                 f.write_str("an authority in the chain may not give this name (name constraints)")
             }
@@ -161,6 +190,8 @@ impl StdError for ChainError {
             | Self::Missing
             | Self::Unreadable { .. }
             | Self::Order { .. }
+            | Self::SameName { .. }
+            | Self::Unneeded { .. }
             | Self::NoSpiffeId
             | Self::SeveralIds { .. }
             | Self::OtherId { .. }
@@ -171,9 +202,11 @@ impl StdError for ChainError {
             | Self::Kid { .. }
             | Self::Expired { .. }
             | Self::NotYetValid { .. }
+            | Self::Predates { .. }
             | Self::UnknownAuthority { .. }
             | Self::Signature
             | Self::TooLong
+            | Self::TooCostly
             | Self::NameConstraint
             | Self::Algorithm
             | Self::Rule { .. } => None,

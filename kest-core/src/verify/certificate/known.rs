@@ -11,13 +11,13 @@ use super::super::verifier::{Ingress, Options};
 use super::error::{ChainError, Moment};
 use super::window::Window;
 
-/// Keys of leafs, by number.
+/// Keys of leafs and when they are valid, by number.
 #[derive(Default)]
-pub(in crate::verify) struct Leaves(Vec<Key>);
+pub(in crate::verify) struct Leaves(Vec<(Key, Window)>);
 
 impl Leaves {
     pub(in crate::verify) fn get(&self, leaf: usize) -> Option<&Key> {
-        self.0.get(leaf)
+        self.0.get(leaf).map(|(key, _)| key)
     }
 
     #[cfg(all(test, feature = "aws-lc"))]
@@ -35,11 +35,36 @@ pub(in crate::verify) struct Known<'a> {
     /// By the digest of the chain and the number of the principal.
     chains: HashMap<([u8; 32], usize), Validated>,
     leaves: Leaves,
+    /// Validations so far, good or bad: of the passport, and by the number of the principal.
+    tried: usize,
+    tried_of: HashMap<usize, usize>,
 }
+
+/// Why no certificate speaks for an entry.
+pub(in crate::verify) enum Refusal {
+    Chain(ChainError),
+    /// More validations than the limit, and the member of `Limits` that says so.
+    TooMany(usize, &'static str),
+}
+
+impl From<ChainError> for Refusal {
+    fn from(error: ChainError) -> Self {
+        Self::Chain(error)
+    }
+}
+
+/// How far authorities date certificates back. SPIRE: 10 s.
+const BACKDATED_MS: u64 = 10_000;
 
 impl<'a> Known<'a> {
     pub(in crate::verify) fn new(options: &'a Options) -> Self {
-        Self { options, chains: HashMap::new(), leaves: Leaves::default() }
+        Self {
+            options,
+            chains: HashMap::new(),
+            leaves: Leaves::default(),
+            tried: 0,
+            tried_of: HashMap::new(),
+        }
     }
 
     /// The number of the leaf whose key an entry of `principal` is checked with.
@@ -49,8 +74,8 @@ impl<'a> Known<'a> {
         (number, principal): (usize, &str),
         authorities: &Authorities,
         timestamp_ms: u64,
-    ) -> Result<usize, ChainError> {
-        let Some(digest) = header.chain_digest else { return Err(ChainError::Missing) };
+    ) -> Result<usize, Refusal> {
+        let Some(digest) = header.chain_digest else { return Err(ChainError::Missing.into()) };
         let mut leaf = None;
         for moments in demanded(self.options, timestamp_ms) {
             let before = self.chains.get(&(digest, number)).map(SmallVec::as_slice).unwrap_or_default();
@@ -61,6 +86,7 @@ impl<'a> Known<'a> {
             }
             let mut outcome = Err(ChainError::Missing);
             for (at_ms, moment) in moments {
+                self.count(number)?;
                 match validate(&header.chain, principal, authorities, at_ms, moment) {
                     // Valid at one of them is enough; the first says why not.
                     Err(error @ (ChainError::Expired { .. } | ChainError::NotYetValid { .. })) => {
@@ -74,13 +100,34 @@ impl<'a> Known<'a> {
                     }
                 }
             }
-            let (key, window) = outcome?;
+            let (key, of_leaf, window) = outcome?;
             let number_of_leaf = self.leaves.0.len();
-            self.leaves.0.push(key);
+            self.leaves.0.push((key, of_leaf));
             self.chains.entry((digest, number)).or_default().push((window, number_of_leaf));
             leaf = Some(number_of_leaf);
         }
-        leaf.ok_or(ChainError::Missing)
+        leaf.ok_or(Refusal::Chain(ChainError::Missing))
+    }
+
+    /// By how many seconds an entry is dated before its leaf was valid. Without receipt and ingress the leaf is valid at
+    /// the entry's time, or else there is no leaf.
+    pub(in crate::verify) fn predates(&self, leaf: usize, timestamp_ms: u64) -> Option<u64> {
+        let slack_ms = self.options.ingress.map_or(BACKDATED_MS, |ingress| ingress.skew_ms);
+        self.leaves.0.get(leaf).and_then(|(_, window)| window.predated(timestamp_ms, slack_ms))
+    }
+
+    fn count(&mut self, principal: usize) -> Result<(), Refusal> {
+        let limits = &self.options.limits;
+        self.tried += 1;
+        if self.tried > limits.chains {
+            return Err(Refusal::TooMany(limits.chains, "chains"));
+        }
+        let of_principal = self.tried_of.entry(principal).or_default();
+        *of_principal += 1;
+        if self.options.ingress.is_some() && *of_principal > limits.ingress_chains {
+            return Err(Refusal::TooMany(limits.ingress_chains, "ingress_chains"));
+        }
+        Ok(())
     }
 
     pub(in crate::verify) fn into_leaves(self) -> Leaves {
@@ -111,6 +158,7 @@ fn demanded(options: &Options, timestamp_ms: u64) -> SmallVec<[Moments; 2]> {
     all
 }
 
+/// The leaf's key, when the leaf is valid, and when all of the chain is.
 #[cfg(feature = "aws-lc")]
 fn validate(
     chain: &[Vec<u8>],
@@ -118,9 +166,9 @@ fn validate(
     authorities: &Authorities,
     at_ms: u64,
     moment: Moment,
-) -> Result<(Key, Window), ChainError> {
-    let (jwk, window) = super::path::validate(chain, principal, authorities, at_ms, moment)?;
-    Key::new(jwk).map(|key| (key, window)).map_err(ChainError::Key)
+) -> Result<(Key, Window, Window), ChainError> {
+    let speaks = super::path::validate(chain, principal, authorities, at_ms, moment)?;
+    Key::new(speaks.key).map(|key| (key, speaks.leaf, speaks.all)).map_err(ChainError::Key)
 }
 
 #[cfg(not(feature = "aws-lc"))]
@@ -130,6 +178,6 @@ fn validate(
     _authorities: &Authorities,
     _at_ms: u64,
     _moment: Moment,
-) -> Result<(Key, Window), ChainError> {
+) -> Result<(Key, Window, Window), ChainError> {
     Err(ChainError::NotBuilt)
 }

@@ -10,37 +10,39 @@ use x509_parser::prelude::FromDer as _;
 
 use super::super::bundle::Authorities;
 use super::error::{ChainError, Moment};
+use super::order::{certificates, chain_needed, chain_refused, one_path};
 use super::root::Root;
 use super::window::Window;
 use crate::keys::Jwk;
 
-/// Checks that the chain, leaf first, speaks for `principal`. Gives the leaf's key and for how long the same holds.
+/// A chain that speaks for a principal.
+pub(super) struct Speaks {
+    /// The leaf's.
+    pub(super) key: Jwk,
+    /// When the leaf is valid.
+    pub(super) leaf: Window,
+    /// When all of the chain is.
+    pub(super) all: Window,
+}
+
+/// Checks that the chain, leaf first, speaks for `principal`.
 pub(super) fn validate(
     chain: &[Vec<u8>],
     principal: &str,
     authorities: &Authorities,
     at_ms: u64,
     moment: Moment,
-) -> Result<(Jwk, Window), ChainError> {
-    let certificates = chain.iter().enumerate();
-    let certificates = certificates.map(|(index, der)| read(der).ok_or(ChainError::Unreadable { index }));
-    let certificates = certificates.collect::<Result<Vec<_>, _>>()?;
+) -> Result<Speaks, ChainError> {
+    let certificates = certificates(chain)?;
     let (Some(leaf), Some((first, others))) = (certificates.first(), chain.split_first()) else {
         return Err(ChainError::Missing);
     };
     speaks_for(leaf, principal)?;
-    for (index, pair) in certificates.windows(2).enumerate() {
-        // RFC 7515 §4.1.6. It also keeps the path builder from trying one certificate after the other.
-        if let [issued, issuer] = pair
-            && issued.issuer().as_raw() != issuer.subject().as_raw()
-        {
-            return Err(ChainError::Order { index });
-        }
-    }
+    one_path(&certificates)?;
     let key = Jwk::from_spki(leaf.public_key().raw).map_err(ChainError::Key)?;
 
     let first = CertificateDer::from(first.as_slice());
-    let refuse = |error| refused(error, authorities, moment);
+    let refuse = |error| chain_refused(&error, authorities.trust_domain(), moment);
     let end_entity = EndEntityCert::try_from(&first).map_err(refuse)?;
     let others: Vec<CertificateDer<'_>> = others.iter().map(|der| der.as_slice().into()).collect();
     let anchors: Vec<_> = authorities.roots.iter().map(|root| root.anchor.clone()).collect();
@@ -48,7 +50,10 @@ pub(super) fn validate(
     let path =
         end_entity.verify_for_usage(ALGORITHMS, &anchors, &others, at, AnyUse, None, None).map_err(refuse)?;
 
-    let mut valid = window(leaf);
+    chain_needed(&others, path.intermediate_certificates().count(), &anchors)?;
+
+    let of_leaf = window(leaf);
+    let mut valid = of_leaf;
     for intermediate in path.intermediate_certificates() {
         let der = intermediate.der();
         let used = certificates.iter().find(|certificate| certificate.as_raw() == &*der);
@@ -59,7 +64,7 @@ pub(super) fn validate(
     let behind = authorities.roots.iter().filter(|root| root.anchor == *path.anchor());
     let behind: Vec<&Root> = behind.collect();
     match (behind.iter().find(|root| root.window.contains(at_ms)), behind.last()) {
-        (Some(root), _) => Ok((key, valid.and(root.window))),
+        (Some(root), _) => Ok(Speaks { key, leaf: of_leaf, all: valid.and(root.window) }),
         (None, Some(root)) => Err(outside(root.window, at_ms, moment)),
         (None, None) => Err(unknown(authorities)),
     }
@@ -146,26 +151,6 @@ struct AnyUse;
 impl ExtendedKeyUsageValidator for AnyUse {
     fn validate(&self, mut uses: KeyPurposeIdIter<'_, '_>) -> Result<(), Error> {
         uses.try_for_each(|purpose| purpose.map(drop))
-    }
-}
-
-fn refused(error: Error, authorities: &Authorities, moment: Moment) -> ChainError {
-    match error {
-        Error::CertExpired { time, not_after } => {
-            ChainError::Expired { seconds: time.as_secs().saturating_sub(not_after.as_secs()), moment }
-        }
-        Error::CertNotValidYet { time, not_before } => {
-            ChainError::NotYetValid { seconds: not_before.as_secs().saturating_sub(time.as_secs()), moment }
-        }
-        Error::UnknownIssuer => unknown(authorities),
-        Error::InvalidSignatureForPublicKey => ChainError::Signature,
-        Error::EndEntityUsedAsCa => ChainError::NotAnAuthority,
-        Error::CaUsedAsEndEntity => ChainError::LeafIsAuthority,
-        Error::PathLenConstraintViolated | Error::MaximumPathDepthExceeded => ChainError::TooLong,
-        Error::NameConstraintViolation => ChainError::NameConstraint,
-        Error::UnsupportedSignatureAlgorithmContext(_)
-        | Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => ChainError::Algorithm,
-        other => ChainError::Rule { what: format!("{other:?}") },
     }
 }
 

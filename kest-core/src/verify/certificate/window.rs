@@ -17,6 +17,12 @@ impl Window {
         Self { from_ms, to_ms: ms(not_after).saturating_add(999) }
     }
 
+    /// By how many seconds that time lies more than `slack_ms` before the window, if it does.
+    pub(super) fn predated(&self, at_ms: u64, slack_ms: u64) -> Option<u64> {
+        let ahead_ms = self.from_ms.checked_sub(at_ms)?;
+        (ahead_ms > slack_ms).then(|| ahead_ms.div_ceil(1_000))
+    }
+
     pub(super) fn contains(&self, at_ms: u64) -> bool {
         (self.from_ms..=self.to_ms).contains(&at_ms)
     }

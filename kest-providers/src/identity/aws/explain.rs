@@ -52,7 +52,7 @@ impl Call<'_> {
         let (kind, message) = match error {
             SdkError::ServiceError(_) => {
                 let status = error.raw_response().map_or(0, |answer| answer.status().as_u16());
-                self.refused(error.code().unwrap_or_default(), status)
+                self.refused(code(error), status)
             }
             SdkError::ResponseError(_) => self.unreadable(),
             SdkError::TimeoutError(_) => self.late(),
@@ -60,9 +60,7 @@ impl Call<'_> {
             _ => self.unsent(error),
         };
         let cause = match (error, error.message()) {
-            (SdkError::ServiceError(_), Some(text)) => {
-                format!("{}: {}", Safe(error.code().unwrap_or("no code")), Safe(text))
-            }
+            (SdkError::ServiceError(_), text) => told(code(error), text.unwrap_or_default()),
             _ => Safe(causes(error)).to_string(),
         };
         IdentityError::new(kind, message).with_source(cause)
@@ -189,16 +187,7 @@ impl Call<'_> {
                     "AWS refuses `{action}` because of the time it was signed at; check this machine's clock"
                 ),
             ),
-            "UnrecognizedClientException"
-            | "InvalidClientTokenId"
-            | "InvalidSignatureException"
-            | "SignatureDoesNotMatch"
-            | "IncompleteSignature"
-            | "IncompleteSignatureException"
-            | "MissingAuthenticationToken"
-            | "MissingAuthenticationTokenException"
-            | "InvalidAccessKeyId"
-            | "OptInRequired" => (
+            code if is_of_credentials(code) => (
                 IdentityErrorKind::Refused,
                 format!(
                     "AWS does not accept the credentials for `{action}`; check that they belong to this partition \
@@ -267,6 +256,44 @@ fn is_expired(code: &str) -> bool {
     matches!(code, "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired")
 }
 
+fn is_of_credentials(code: &str) -> bool {
+    matches!(
+        code,
+        "UnrecognizedClientException"
+            | "InvalidClientTokenId"
+            | "InvalidSignatureException"
+            | "SignatureDoesNotMatch"
+            | "IncompleteSignature"
+            | "IncompleteSignatureException"
+            | "MissingAuthenticationToken"
+            | "MissingAuthenticationTokenException"
+            | "InvalidAccessKeyId"
+            | "OptInRequired"
+    )
+}
+
+/// The error's code, if it is as short as one: it is shown, and an endpoint may put anything there.
+fn code<E: ProvideErrorMetadata>(error: &E) -> &str {
+    error.code().filter(|code| code.len() <= 64).unwrap_or_default()
+}
+
+/// What a service says of a failure. Of credentials it says nothing but the code: the text repeats the request that was
+/// signed, and a session token stands in that.
+fn told(code: &str, text: &str) -> String {
+    let shown = Safe(if code.is_empty() { "no code" } else { code });
+    let silent = is_expired(code) || is_of_credentials(code) || code == "RequestExpired";
+    if silent || text.is_empty() { shown.to_string() } else { format!("{shown}: {}", Safe(cut(text))) }
+}
+
+/// The beginning of a text that others wrote, without a session token.
+fn cut(text: &str) -> String {
+    const TOKEN: &str = "x-amz-security-token";
+    let line = text.lines().next().unwrap_or_default();
+    let end = line.to_ascii_lowercase().find(TOKEN).map_or(line.len(), |at| at + TOKEN.len());
+    let kept: String = line.get(..end).unwrap_or_default().chars().take(200).collect();
+    if kept.len() < text.len() { format!("{kept}…") } else { kept }
+}
+
 /// The first of the causes in which `pick` finds something.
 fn find<'a, T>(
     error: &'a (dyn Error + 'static),
@@ -284,12 +311,27 @@ fn find<'a, T>(
 
 /// The messages of an error and its causes. Never their `Debug`, which holds whole answers.
 fn causes(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
+    let mut text = cut(&error.to_string());
     let mut next = error.source();
     while let Some(error) = next {
         text.push_str(": ");
-        text.push_str(&error.to_string());
+        text.push_str(&cut(&error.to_string()));
         next = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_what_others_say_a_beginning_is_kept() {
+        assert_eq!(told("Some", "short"), "Some: short");
+        assert_eq!(told("", ""), "no code");
+        assert_eq!(told("SignatureDoesNotMatch", "anything"), "SignatureDoesNotMatch");
+        assert_eq!(told("Some", "first\nX-Amz-Security-Token:abc"), "Some: first…");
+        assert_eq!(told("Some", "a X-Amz-Security-Token:abc b"), "Some: a X-Amz-Security-Token…");
+        assert_eq!(told("Some", &"ü".repeat(201)), format!("Some: {}…", "ü".repeat(200)));
+    }
 }

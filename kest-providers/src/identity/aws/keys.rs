@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use super::explain::{Action, Call, not_run};
 use super::published::{client, place, public_key};
-use super::settings::{Access, check_key_id, region_of};
+use super::settings::{Access, Service, check_key_id, region_of};
 use crate::bridge;
 
 /// Public keys from KMS, for principals that you name. Needs `kms:GetPublicKey`.
@@ -123,13 +123,15 @@ impl Shared {
     }
 
     async fn fetch(&self, id: &str) -> Result<Jwk, IdentityError> {
-        let sdk = self.sdk.get_or_init(|| self.access.load()).await;
+        let sdk = self.sdk.get_or_try_init(|| self.access.load()).await?;
         let region = region_of(id).or_else(|| sdk.region().map(AsRef::as_ref)).ok_or_else(|| {
             let message =
                 format!("no AWS region is known for key {}; name its ARN, or set `AWS_REGION`", Quoted(id));
             IdentityError::new(IdentityErrorKind::Missing, message)
         })?;
-        public_key(&client(sdk, region), id, &place("KMS", sdk, region), self.access.timeout).await?.jwk()
+        public_key(&client(sdk, region), id, &place(Service::Kms, sdk, region), self.access.timeout)
+            .await?
+            .jwk()
     }
 }
 
@@ -160,7 +162,7 @@ impl KmsKeysBuilder {
         self
     }
 
-    /// Where KMS is, rather than at AWS.
+    /// Where KMS is, rather than at AWS: `https`, or `http` to this machine.
     pub fn endpoint_url(mut self, url: impl Into<String>) -> Self {
         self.access.endpoint_url = Some(url.into());
         self

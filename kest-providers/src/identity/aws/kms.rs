@@ -23,7 +23,7 @@ use super::der;
 use super::explain::{Action, Call, not_run};
 use super::plan::{LARGEST_MESSAGE, Plan};
 use super::published::{client, place, public_key};
-use super::settings::{Settings, region_of};
+use super::settings::{Service, Settings, region_of};
 use crate::bridge;
 
 /// Whose id it is.
@@ -200,15 +200,15 @@ impl Shared {
         // For the message, should the time be over.
         let step = Mutex::new((Action::GetCallerIdentity, "AWS".to_owned()));
         let attested = timeout(settings.access.timeout, async {
-            let sdk = settings.access.load().await;
+            let sdk = settings.access.load().await?;
             let configured = sdk.region().map(|region| region.as_ref().to_owned());
             let key_region = region_of(settings.key());
             let region = self.workload.region(configured.as_deref(), key_region).ok_or_else(no_region)?;
-            let sts = place("STS", &sdk, region);
+            let sts = place(Service::Sts, &sdk, region);
             *step.lock() = (Action::GetCallerIdentity, sts.clone());
             let caller = self.caller(&sdk, region, &sts).await?;
             let (id, key_region) = (self.workload.id(&caller, region), key_region.unwrap_or(region));
-            let kms = place("KMS", &sdk, key_region);
+            let kms = place(Service::Kms, &sdk, key_region);
             *step.lock() = (Action::GetPublicKey, kms.clone());
             self.key(client(&sdk, key_region), kms, id).await
         })

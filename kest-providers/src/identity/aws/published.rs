@@ -11,13 +11,14 @@ use kest_core::text::Quoted;
 
 use super::explain::{Action, Call};
 use super::plan::{Plan, PlanError};
-use super::settings::{region_of, shown_endpoint};
+use super::settings::{Service, endpoint, region_of, shown_endpoint};
 
 /// Where a service is, for messages.
-pub(super) fn place(service: &str, sdk: &SdkConfig, region: &str) -> String {
-    match sdk.endpoint_url() {
-        Some(url) => format!("{service} at {}", Quoted(&shown_endpoint(url))),
-        None => format!("{service} in {}", Quoted(region)),
+pub(super) fn place(service: Service, sdk: &SdkConfig, region: &str) -> String {
+    let name = service.name();
+    match endpoint(sdk, service) {
+        Some((_, url)) => format!("{name} at {}", Quoted(&shown_endpoint(&url))),
+        None => format!("{name} in {}", Quoted(region)),
     }
 }
 

@@ -2,12 +2,14 @@
 
 use std::env;
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_kms::config::retry::RetryConfig;
 use aws_sdk_kms::config::timeout::TimeoutConfig;
 use aws_sdk_kms::config::{ProvideCredentials, SharedCredentialsProvider};
+use aws_types::service_config::ServiceConfigKey;
 use kest_core::error::{IdentityError, IdentityErrorKind};
 use kest_core::text::Quoted;
 
@@ -145,11 +147,14 @@ impl Access {
                 return Err(missing(format!("{region} is no AWS region; use one such as `eu-west-1`")));
             }
         }
-        self.endpoint_url.as_deref().map_or(Ok(()), check_endpoint)
+        self.endpoint_url.as_deref().map_or(Ok(()), |url| check_endpoint("`.endpoint_url(…)`", url))
     }
 
     /// What the SDK makes of these settings, the environment, the profile and the instance.
-    pub(super) async fn load(&self) -> SdkConfig {
+    ///
+    /// # Errors
+    /// When one of the endpoints must not be asked.
+    pub(super) async fn load(&self) -> Result<SdkConfig, IdentityError> {
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .retry_config(
                 RetryConfig::standard()
@@ -173,25 +178,100 @@ impl Access {
         if let Some(credentials) = &self.credentials {
             loader = loader.credentials_provider(credentials.clone());
         }
-        loader.load().await
+        let sdk = loader.load().await;
+        // Both: STS may give the credentials for KMS.
+        for service in [Service::Kms, Service::Sts] {
+            if let Some((setting, url)) = endpoint(&sdk, service) {
+                check_endpoint(&setting, &url)?;
+            }
+        }
+        Ok(sdk)
     }
 }
 
-fn check_endpoint(url: &str) -> Result<(), IdentityError> {
-    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
-    let host = rest.map(|rest| rest.split(['/', '?', '#']).next().unwrap_or_default());
-    match host {
-        // A user or a password in it would end up in messages.
-        Some(host)
-            if !host.is_empty() && !host.contains('@') && url.chars().all(|c| c.is_ascii_graphic()) =>
-        {
-            Ok(())
+/// A service that is asked.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Service {
+    Kms,
+    Sts,
+}
+
+impl Service {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Kms => "KMS",
+            Self::Sts => "STS",
         }
-        Some(_) | None => Err(missing(
-            "the endpoint is no URL of a host alone; use one such as `https://kms.eu-west-1.amazonaws.com`"
-                .to_owned(),
-        )),
     }
+
+    fn variable(self) -> &'static str {
+        match self {
+            Self::Kms => "AWS_ENDPOINT_URL_KMS",
+            Self::Sts => "AWS_ENDPOINT_URL_STS",
+        }
+    }
+}
+
+/// The endpoint that is configured for a service, as its client takes it, and the setting that says so.
+pub(super) fn endpoint(sdk: &SdkConfig, service: Service) -> Option<(String, String)> {
+    let set_by = |variable: &str| match env::var_os(variable) {
+        Some(_) => format!("`{variable}`"),
+        None => "`endpoint_url` of the AWS profile".to_owned(),
+    };
+    let in_code = sdk.get_origin("endpoint_url").is_client_config();
+    if !in_code {
+        let key = ServiceConfigKey::builder().service_id(service.name()).env("AWS_ENDPOINT_URL");
+        let key = key.profile("endpoint_url").build().ok();
+        let own = sdk.service_config().zip(key).and_then(|(config, key)| config.load_config(key));
+        if let Some(url) = own {
+            let variable = service.variable();
+            let general = env::var_os(variable).is_none() && sdk.endpoint_url() == Some(&url);
+            return Some((set_by(if general { "AWS_ENDPOINT_URL" } else { variable }), url));
+        }
+    }
+    let setting = || if in_code { "`.endpoint_url(…)`".to_owned() } else { set_by("AWS_ENDPOINT_URL") };
+    sdk.endpoint_url().map(|url| (setting(), url.to_owned()))
+}
+
+/// `https`, or `http` to this machine: who can change the answers can change keys and identity.
+fn check_endpoint(setting: &str, url: &str) -> Result<(), IdentityError> {
+    let (https, rest) = match (url.strip_prefix("https://"), url.strip_prefix("http://")) {
+        (Some(rest), _) => (true, Some(rest)),
+        (None, rest) => (false, rest),
+    };
+    let authority = rest.map(|rest| rest.split(['/', '?', '#']).next().unwrap_or_default());
+    // A user or a password in it would end up in messages.
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']');
+    match authority {
+        Some(authority)
+            if !authority.is_empty()
+                && authority.chars().all(fits)
+                && url.chars().all(|c| c.is_ascii_graphic()) =>
+        {
+            if https || is_loopback(authority) {
+                return Ok(());
+            }
+            let message = format!(
+                "the endpoint of {setting} is `http` to another machine ({}); use `https`",
+                Quoted(authority)
+            );
+            Err(IdentityError::new(IdentityErrorKind::Refused, message))
+        }
+        Some(_) | None => Err(missing(format!(
+            "the endpoint of {setting} is no URL of a host alone; use one such as \
+             `https://kms.eu-west-1.amazonaws.com`"
+        ))),
+    }
+}
+
+fn is_loopback(authority: &str) -> bool {
+    let (host, port) = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((host, port)) => (host, port.strip_prefix(':').or(port.is_empty().then_some(""))),
+        None => authority.split_once(':').map_or((authority, Some("")), |(host, port)| (host, Some(port))),
+    };
+    // RFC 6761 §6.3: `localhost` is this machine.
+    let here = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    here && port.is_some_and(|port| port.chars().all(|c| c.is_ascii_digit()))
 }
 
 /// Scheme and host of an endpoint from the environment, which nothing has checked.
@@ -219,7 +299,7 @@ macro_rules! setters {
         }
 
         /// Where STS and KMS are, rather than at AWS: a VPC endpoint, an emulator. The SDK's own `AWS_ENDPOINT_URL`,
-        /// `AWS_ENDPOINT_URL_KMS` and `AWS_ENDPOINT_URL_STS` work as well.
+        /// `AWS_ENDPOINT_URL_KMS` and `AWS_ENDPOINT_URL_STS` work as well. `https`, or `http` to this machine.
         pub fn endpoint_url(mut self, url: impl Into<String>) -> Self {
             self.settings.set_endpoint_url(url.into());
             self
@@ -274,7 +354,22 @@ mod tests {
     #[test]
     fn unusable_settings_are_refused() {
         for url in ["", "kms", "ftp://a", "http://", "http:///x", "http://u:p@host", "http://a b"] {
-            assert!(check_endpoint(url).is_err(), "{url}");
+            assert!(check_endpoint("x", url).is_err(), "{url}");
+        }
+        let kind = |url| check_endpoint("x", url).map_err(|error| error.kind());
+        for url in ["https://kms.example.org", "http://127.0.0.1:1/x", "http://[::1]:1", "http://localhost"] {
+            assert_eq!(kind(url), Ok(()), "{url}");
+        }
+        for url in [
+            "http://kms.example.org",
+            "http://127.0.0.1.example.org",
+            "http://localhost.example.org:80",
+            "http://10.0.0.1",
+            "http://[::1]x",
+            "http://[::1",
+            "http://localhost:80:80",
+        ] {
+            assert_eq!(kind(url), Err(IdentityErrorKind::Refused), "{url}");
         }
         for key in ["", "a b", "a\n", &"a".repeat(2_049)] {
             assert!(check_key_id(key).is_err(), "{key:?}");

@@ -132,7 +132,7 @@ impl OidcIdentityBuilder {
         self
     }
 
-    /// How long asking the issuer for its keys may take; 5 seconds by default.
+    /// How long reading the token's file may take, and asking the issuer for its keys; 5 seconds each by default.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self

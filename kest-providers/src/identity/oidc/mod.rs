@@ -30,8 +30,8 @@ use crate::bridge;
 /// with the provider and gone with it. [`OidcTokenVerifier::bind`] tells how a verifier gets to believe that key.
 ///
 /// A rotated file is read again, in the background, at most once a second. While the new token cannot be used the
-/// old one counts until it expires; a token of another `iss` or `sub` ends all signing, because an identity never
-/// changes. The token is neither kept nor shown anywhere.
+/// old one counts until it expires. That is so for a token of another `iss` too, which is never believed. A good token
+/// of another `sub` ends all signing at once, because an identity never changes. The token is neither kept nor shown anywhere.
 ///
 /// ```
 /// # use kest_providers::identity::OidcIdentity;

@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 use super::check::signed_claims;
 use super::claims::{self, Audience, Claims};
 use super::failure::Failure;
-use super::source::TokenSource;
+use super::source::{Reader, TokenSource};
 use super::token::Unchecked;
 use crate::bridge;
 use crate::identity::ephemeral::EphemeralKey;
@@ -31,6 +31,7 @@ const LOOK_EVERY: u64 = 1_000;
 /// Everything of an identity that background work needs too.
 pub(super) struct Shared {
     source: TokenSource,
+    reader: Reader,
     /// Whose tokens count; `None`: those of the issuer that the first token names.
     issuer: Option<Arc<Keys>>,
     timeout: Duration,
@@ -103,6 +104,7 @@ impl Shared {
         let thumbprint = key.public_keys().0.first().map(|key| key.thumbprint()).unwrap_or_default();
         Ok(Self {
             source,
+            reader: Reader::default(),
             issuer: issuer.map(Arc::new),
             timeout,
             roots,
@@ -198,7 +200,7 @@ impl Shared {
     }
 
     async fn renew_alone(&self) -> Result<(), Failure> {
-        let read = match self.source.read().await {
+        let read = match self.source.read(&self.reader, self.timeout).await {
             Ok(token) => {
                 let digest: [u8; 32] = Sha256::digest(token.as_bytes()).into();
                 let same = |good: &Good| good.digest == digest;
@@ -271,10 +273,8 @@ impl Shared {
             }),
             ..IdentityAttributes::default()
         });
-        let same = attributes
-            .oidc
-            .as_ref()
-            .is_some_and(|known| known.issuer == claims.issuer && known.subject == claims.subject);
+        // INVARIANT: the issuer is the same: `keys_of` lets no other through.
+        let same = attributes.oidc.as_ref().is_some_and(|known| known.subject == claims.subject);
         if same {
             let good = Good { digest, good_before: claims.good_before, expires: claims.expires };
             self.state.store(Arc::new(State { good: Some(good), ..State::default() }));
@@ -284,11 +284,10 @@ impl Shared {
         let failure = Failure::new(
             IdentityErrorKind::Refused,
             format!(
-                "{} now speaks of {} at {}, no longer of {}; an identity never changes: restart the workload, \
-                 or give the old token back",
+                "{} now speaks of {}, no longer of {}; an identity never changes: restart the workload, or give \
+                 the old token back",
                 self.source,
                 Quoted(&claims.subject),
-                Quoted(&claims.issuer),
                 Quoted(known)
             ),
         );

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use kest_core::error::{IdentityError, IdentityErrorKind};
 use kest_core::text;
-use kest_core::verify::SpiffeId;
+use kest_core::verify::{Moment, SpiffeId, chain_needed, chain_order, chain_refused};
 use rustls::pki_types::{CertificateDer, UnixTime};
 use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter, KeyUsage};
 use x509_parser::certificate::X509Certificate;
@@ -45,8 +45,9 @@ pub(super) fn validate(
     let read = read(leaf)?;
     let id = workload(&read)?;
     let bundle = bundles.named(id.trust_domain())?;
-    let certificate =
-        EndEntityCert::try_from(leaf).map_err(|error| untrusted(format!("it cannot be used: {error}")))?;
+    let chain: Vec<&[u8]> = std::iter::once(leaf).chain(intermediates).map(|der| &**der).collect();
+    chain_order(&chain).map_err(untrusted)?;
+    let certificate = EndEntityCert::try_from(leaf).map_err(|error| invalid(&id, &error))?;
     // RFC 5280 §6, to the authorities of that trust domain alone.
     let path = certificate
         .verify_for_usage(
@@ -59,6 +60,8 @@ pub(super) fn validate(
             None,
         )
         .map_err(|error| invalid(&id, &error))?;
+    chain_needed(intermediates, path.intermediate_certificates().count(), &bundle.anchors)
+        .map_err(untrusted)?;
     for intermediate in path.intermediate_certificates() {
         may_sign(&intermediate.der())?;
     }
@@ -128,8 +131,9 @@ fn invalid(id: &SpiffeId<'_>, error: &webpki::Error) -> IdentityError {
         webpki::Error::CertExpired { .. } => IdentityErrorKind::SvidExpired,
         _ => IdentityErrorKind::Untrusted,
     };
+    let why = chain_refused(error, id.trust_domain(), Moment::Now);
     let message = format!(
-        "the certificate of {} does not lead to an authority of `{}` at this time: {error}",
+        "the certificate of {} does not lead to an authority of `{}` at this time: {why}",
         text::id(id.as_str(), 200),
         id.trust_domain()
     );

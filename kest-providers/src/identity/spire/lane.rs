@@ -81,7 +81,14 @@ impl<T> Lane<T> {
         self.progress.send_modify(|progress| progress.holds = false);
     }
 
-    /// Waits until something is held, the agent has settled that there is nothing, or time is up.
+    /// What tells those who wait when the stream's task has ended, in whatever way.
+    pub(super) fn followed(&self) -> Followed<'_, T> {
+        self.progress.send_modify(|progress| progress.settled = false);
+        Followed(self)
+    }
+
+    /// Waits until something is held, the agent has settled that there is nothing, the stream's task has ended, or
+    /// time is up.
     pub(super) async fn settle(&self, limit: Duration) {
         let mut progress = self.progress.subscribe();
         let before = progress.borrow().attempts;
@@ -102,4 +109,42 @@ impl<T> Lane<T> {
     }
 }
 
+/// Held by a stream's task for as long as it lives.
+pub(super) struct Followed<'a, T>(&'a Lane<T>);
+
+impl<T> Drop for Followed<'_, T> {
+    fn drop(&mut self) {
+        self.0.fail(Trouble { settled: true, ..Trouble::panicked() });
+    }
+}
+
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WAIT: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn nobody_waits_for_a_task_that_has_ended() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let lane = Arc::new(Lane::<()>::new());
+            let task = {
+                let lane = Arc::clone(&lane);
+                tokio::spawn(async move {
+                    let _followed = lane.followed();
+                    lane.retry.notified().await;
+                    panic!("on purpose");
+                })
+            };
+            timeout(WAIT, lane.settle(Duration::MAX)).await.unwrap();
+            assert!(lane.trouble().unwrap().message.contains("panicked"));
+            task.await.unwrap_err();
+            // Another task, and those who wait are patient again.
+            let _followed = lane.followed();
+            timeout(Duration::from_millis(50), lane.settle(Duration::MAX)).await.unwrap_err();
+        });
+    }
+}

@@ -43,7 +43,9 @@ use crate::bridge::{self, BridgeError};
 ///
 /// Making one does no I/O: it connects on first use, or when [`initialize`](Self::initialize) is called. The agent's
 /// updates come over a stream, so that a rotation reaches the next call. While the agent is away calls go on with the
-/// SVID that is held, until it expires. Clones share one connection; it ends with the last of them.
+/// SVID that is held, until it expires. Clones share one connection; it ends with the last of them, or
+/// with [`shutdown`](Self::shutdown). TLS configurations, key sources and rotation callbacks may hold clones: with a
+/// clone in a callback it is only `shutdown` that ends it.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), kest_core::error::IdentityError> {
@@ -102,18 +104,34 @@ impl SpireProvider {
         self.get_svid().await.map(drop)
     }
 
-    /// Ends the connection, forgets the keys and stops the rotation callbacks. Every later call, of clones too, is an
+    /// Forgets the keys, ends the connection and stops the rotation callbacks. Every later call, of clones too, is an
     /// error of kind `Missing`.
+    ///
+    /// It has taken effect when its future was polled once, and goes on by itself if that is dropped. A callback that
+    /// blocks its thread ends when it comes back.
     pub async fn shutdown(&self) {
         self.0.state.close();
         let tasks = std::mem::take(&mut *self.0.tasks.lock());
-        for task in [tasks.x509, tasks.jwt].into_iter().flatten() {
+        let tasks: Vec<JoinHandle<()>> = [tasks.x509, tasks.jwt].into_iter().flatten().collect();
+        for task in &tasks {
             task.abort();
-            // Cancelled, which is what was asked for.
-            let _ = task.await;
         }
         self.0.callbacks.stop();
         self.0.state.forget();
+        if tasks.is_empty() {
+            return;
+        }
+        let state = Arc::clone(&self.0.state);
+        let finish = async move {
+            for task in tasks {
+                // Cancelled, which is what was asked for.
+                let _ = task.await;
+            }
+            // What a task took over while it was told to end.
+            state.forget();
+        };
+        // The tasks ran on the bridge, so it is there.
+        let _ = bridge::run(finish).await;
     }
 
     /// The SPIFFE ID of this workload. Once given it never changes.
@@ -154,9 +172,12 @@ impl SpireProvider {
     /// Has `callback` called after each rotation with the new SVID; the first one is no rotation. It may be registered
     /// before or after the first use.
     ///
-    /// Callbacks run on a thread of their own with a tokio run-time, one call of each at a time. A callback that is
-    /// still busy when the next rotation comes is called once more when it is done, with the newest SVID. Its errors
-    /// and panics are logged.
+    /// Each callback runs on a thread of its own with a tokio run-time, one call at a time, and may block it. A callback
+    /// that is still busy when the next rotation comes is called once more when it is done, with the newest SVID. Its
+    /// errors and panics are logged.
+    ///
+    /// A callback lives as long as the provider. One that holds a clone of it keeps it alive, connection and key
+    /// included, until [`shutdown`](Self::shutdown).
     ///
     /// # Errors
     /// When the provider was shut down, or the operating system gives no thread.
@@ -190,7 +211,10 @@ impl SpireProvider {
 
     /// What `with` makes of the SVID that is held; `None` before the first.
     fn held<R>(&self, with: impl FnOnce(&Arc<X509Svid>) -> R) -> Result<Option<R>, IdentityError> {
-        self.0.state.with_svid(with)
+        self.0.state.with_svid(with).inspect_err(|_| {
+            // Whatever has become of the stream's task, it is asked for another. The error at hand says more.
+            let _ = self.start();
+        })
     }
 
     /// [`Self::get_svid`], blocking.
@@ -295,5 +319,62 @@ impl Drop for Inner {
             task.abort();
         }
         self.callbacks.stop();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    /// Has the task ended by force, as nothing should.
+    fn kill(provider: &SpireProvider, slot: fn(&mut Tasks) -> &mut Option<JoinHandle<()>>) {
+        let lived = || slot(&mut provider.0.tasks.lock()).as_ref().is_some_and(|task| !task.is_finished());
+        slot(&mut provider.0.tasks.lock()).as_ref().unwrap().abort();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while lived() {
+            assert!(Instant::now() < deadline, "the task goes on");
+            std::thread::yield_now();
+        }
+    }
+
+    fn alive(provider: &SpireProvider, slot: fn(&mut Tasks) -> &mut Option<JoinHandle<()>>) -> bool {
+        slot(&mut provider.0.tasks.lock()).as_ref().is_some_and(|task| !task.is_finished())
+    }
+
+    fn provider(state: State) -> SpireProvider {
+        SpireProvider(Arc::new(Inner {
+            state: Arc::new(state),
+            tasks: Mutex::new(Tasks::default()),
+            callbacks: Callbacks::new(),
+        }))
+    }
+
+    #[test]
+    fn an_expired_svid_has_a_dead_stream_started_again() {
+        let provider = provider(state::tests::expired());
+        provider.start().unwrap();
+        kill(&provider, |tasks| &mut tasks.x509);
+        let error = provider.sign(b"{}").unwrap_err();
+        assert_eq!(error.kind(), IdentityErrorKind::SvidExpired);
+        assert!(alive(&provider, |tasks| &mut tasks.x509));
+    }
+
+    #[test]
+    fn jwt_bundles_that_are_held_have_a_dead_stream_started_again() {
+        let (state, update) = state::tests::state();
+        assert!(state.accept_x509(&update));
+        state.accept_jwt(spiffe::JwtBundleSet::new());
+        let provider = provider(state);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let ask = || {
+            let document = Svid::Jwt { token: "a.b.c", audience: "orders" };
+            runtime.block_on(provider.verify_svid(document)).unwrap_err()
+        };
+        ask();
+        kill(&provider, |tasks| &mut tasks.jwt);
+        assert_eq!(ask().kind(), IdentityErrorKind::Untrusted);
+        assert!(alive(&provider, |tasks| &mut tasks.jwt));
     }
 }

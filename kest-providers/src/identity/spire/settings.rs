@@ -19,6 +19,7 @@ pub const DEFAULT_ENDPOINT: &str = "unix:///run/spire/sockets/agent.sock";
 pub const ENDPOINT_VARIABLE: &str = "SPIFFE_ENDPOINT_SOCKET";
 
 const INITIAL_TIMEOUT: Duration = Duration::from_secs(5);
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Sets up a [`SpireProvider`]. See [`SpireProvider::builder`].
 #[derive(Clone, Debug)]
@@ -61,7 +62,7 @@ impl SpireProviderBuilder {
     }
 
     /// How long a call waits for the first SVID, and an attempt to reach the agent for its answer; 5 seconds unless
-    /// said otherwise.
+    /// said otherwise, a day at most.
     pub fn initial_timeout(mut self, timeout: Duration) -> Self {
         self.initial_timeout = timeout;
         self
@@ -70,7 +71,8 @@ impl SpireProviderBuilder {
     /// The provider. It connects on first use.
     ///
     /// # Errors
-    /// When the endpoint is not an address of a Workload API, the hint is empty, or the time-out is zero.
+    /// When the endpoint is not an address of a Workload API, the hint is empty, or the time-out is zero or longer than a
+    /// day.
     pub fn build(self) -> Result<SpireProvider, IdentityError> {
         let endpoint = parse_endpoint(&self.endpoint, "the endpoint")?;
         if self.hint.as_deref().is_some_and(str::is_empty) {
@@ -80,6 +82,9 @@ impl SpireProviderBuilder {
             return Err(missing(
                 "the initial time-out is zero, so that no agent could answer; give it a second or more",
             ));
+        }
+        if self.initial_timeout > LONGEST_TIMEOUT {
+            return Err(missing("the initial time-out is longer than a day; give it some seconds"));
         }
         if matches!(endpoint, Endpoint::Tcp { host, .. } if !host.is_loopback()) {
             tracing::warn!(
@@ -223,8 +228,14 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_hint_and_no_time_are_refused() {
+    fn an_empty_hint_no_time_and_endless_time_are_refused() {
         SpireProviderBuilder::new().hint("").build().unwrap_err();
         SpireProviderBuilder::new().initial_timeout(Duration::ZERO).build().unwrap_err();
+        SpireProviderBuilder::new().initial_timeout(LONGEST_TIMEOUT).build().unwrap();
+        for long in [LONGEST_TIMEOUT + Duration::from_nanos(1), Duration::MAX] {
+            let error = SpireProviderBuilder::new().initial_timeout(long).build().unwrap_err();
+            assert_eq!(error.kind(), IdentityErrorKind::Missing);
+            assert!(error.to_string().contains("longer than a day"), "{error}");
+        }
     }
 }

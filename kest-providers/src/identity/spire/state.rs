@@ -83,8 +83,7 @@ impl State {
 
     pub(super) fn refuse_closed(&self) -> Result<(), IdentityError> {
         if self.closed.load(Ordering::Acquire) {
-            let message = "this SPIRE provider was shut down; make a new one";
-            return Err(IdentityError::new(IdentityErrorKind::Missing, message));
+            return Err(shut_down());
         }
         Ok(())
     }
@@ -104,10 +103,9 @@ impl State {
         self.closed.store(true, Ordering::Release);
     }
 
-    /// Forgets all keys, once nothing writes any more. What is in use elsewhere goes with its last user.
+    /// Forgets all keys. What is in use elsewhere goes with its last user.
     pub(super) fn forget(&self) {
-        let trouble =
-            Trouble::settled(IdentityErrorKind::Missing, "this SPIRE provider was shut down; make a new one");
+        let trouble = Trouble::settled(IdentityErrorKind::Missing, SHUT_DOWN);
         self.x509.clear(trouble.clone());
         self.jwt.clear(trouble);
         self.bundles.store(None);
@@ -186,9 +184,7 @@ impl State {
         let new = Arc::new(svid);
         let interrupted = self.x509.trouble().is_some();
         let old = self.x509.hold(Arc::clone(&new));
-        if interrupted && old.is_some() {
-            tracing::info!(target: "kest", id = %id, "the SPIRE agent answers again");
-        }
+        let first = old.is_none();
         match old {
             None => {
                 tracing::info!(target: "kest", id = %id, expires_at_ms = new.expires_at_ms(), "SVID received")
@@ -196,9 +192,13 @@ impl State {
             // The same SVID comes again when only the bundles have changed, or the agent was asked again.
             Some(old) if old.chain() == new.chain() => {}
             Some(_) => {
-                tracing::info!(target: "kest", id = %id, expires_at_ms = new.expires_at_ms(), "SVID rotated");
+                let expires_at_ms = new.expires_at_ms();
                 self.rotations.send_replace(Some(new));
+                tracing::info!(target: "kest", id = %id, expires_at_ms, "SVID rotated");
             }
+        }
+        if interrupted && !first {
+            tracing::info!(target: "kest", id = %id, "the SPIRE agent answers again");
         }
     }
 
@@ -221,6 +221,12 @@ impl State {
         let address = text::field(&self.settings.address, 200);
         trouble.into_error(format_args!("no {what} from the SPIFFE Workload API at {address}"))
     }
+}
+
+const SHUT_DOWN: &str = "this SPIRE provider was shut down; make a new one";
+
+pub(super) fn shut_down() -> IdentityError {
+    IdentityError::new(IdentityErrorKind::Missing, SHUT_DOWN)
 }
 
 fn other_ids(id: &str, svids: &[Arc<spiffe::X509Svid>]) -> Trouble {
@@ -263,7 +269,7 @@ fn system_clock() -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::cell::Cell;
 
     use rcgen::string::Ia5String;
@@ -279,7 +285,7 @@ mod tests {
     const EXPIRES_MS: u64 = 1_900_000_000_000;
 
     /// A state whose clock stands where the test puts it, and the only SVID it will be sent.
-    fn state() -> (State, X509Context) {
+    pub(in super::super) fn state() -> (State, X509Context) {
         NOW_MS.set(EXPIRES_MS - 1);
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
@@ -295,9 +301,18 @@ mod tests {
             address: "unix:///nowhere".into(),
             hint: None,
             tls_min_version: crate::identity::spire::TlsMinVersion::V1_3,
-            initial_timeout: Duration::from_secs(1),
+            // Longer than a builder allows: whoever waits must not overflow.
+            initial_timeout: Duration::MAX,
         };
         (State { clock: || NOW_MS.get(), ..State::new(settings) }, update)
+    }
+
+    /// The same, with an SVID that has expired since.
+    pub(in super::super) fn expired() -> State {
+        let (state, update) = state();
+        assert!(state.accept_x509(&update));
+        NOW_MS.set(EXPIRES_MS + 1);
+        state
     }
 
     #[test]

@@ -38,6 +38,11 @@ impl Trouble {
         Self::connection(format!("the agent let the SVID expire without a word; {CHECK_AGENT}"))
     }
 
+    /// What asked the agent panicked. It starts anew.
+    pub(super) fn panicked() -> Self {
+        Self::connection("a task on kest's network thread panicked; please report it")
+    }
+
     pub(super) fn into_error(self, context: impl std::fmt::Display) -> IdentityError {
         IdentityError::new(self.kind, format!("{context}: {}", self.message))
     }

@@ -1,4 +1,4 @@
-//! Documents with which other workloads prove who they are.
+//! Documents that name other workloads, on the word of their trust domains.
 
 use std::time::Duration;
 
@@ -31,8 +31,9 @@ fn x509(provider: &SpireProvider, certificates: &[Vec<u8>]) -> Result<VerifiedSv
     };
     let now = UnixTime::since_unix_epoch(Duration::from_millis(provider.0.state.now_ms()));
     let bundles = provider.bundles()?;
-    let proven = chain::validate(leaf, intermediates, &bundles, now, Purpose::Any)?;
-    Ok(VerifiedSvid::new(proven.id, proven.expires_at_ms))
+    // The certificate only: who sent it is not known here.
+    let named = chain::validate(leaf, intermediates, &bundles, now, Purpose::Any)?;
+    Ok(VerifiedSvid::new(named.id, named.expires_at_ms))
 }
 
 /// SPIFFE JWT-SVID §4.
@@ -58,10 +59,10 @@ async fn jwt(provider: &SpireProvider, token: &str, audience: &str) -> Result<Ve
 
 impl SpireProvider {
     async fn jwt_bundles(&self) -> Result<std::sync::Arc<spiffe::JwtBundleSet>, IdentityError> {
+        self.run(|tasks| &mut tasks.jwt, |state| Box::pin(watch::follow::<watch::Jwt>(state)))?;
         if let Some(bundles) = self.0.state.jwt_bundles() {
             return Ok(bundles);
         }
-        self.run(|tasks| &mut tasks.jwt, |state| Box::pin(watch::follow::<watch::Jwt>(state)))?;
         let state = std::sync::Arc::clone(&self.0.state);
         bridge::run(async move {
             state.jwt.settle(state.settings.initial_timeout).await;

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use futures_core::Stream;
 use spiffe::{JwtBundleSet, WorkloadApiClient, WorkloadApiError, X509Context};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::lane::Lane;
 use super::state::State;
@@ -16,12 +17,18 @@ use super::trouble::Trouble;
 /// Follows a stream until the task is aborted. SPIFFE Workload API §6: whoever loses the stream reconnects, and
 /// whatever came last stays valid until it expires.
 pub(super) async fn follow<F: Feed>(state: Arc<State>) {
+    let _followed = F::lane(&state).followed();
     let mut backoff = FIRST_PAUSE;
     loop {
-        let trouble = attempt::<F>(&state, &mut backoff).await;
+        let ended = guarded(attempt::<F>(Arc::clone(&state))).await;
+        let (trouble, usable) = ended.unwrap_or_else(|| (Trouble::panicked(), false));
+        if usable {
+            backoff = FIRST_PAUSE;
+        }
         let said = trouble.message.clone();
         if F::fail(&state, trouble) {
-            tracing::warn!(target: "kest", "{} interrupted: {said}", F::NAME);
+            let warn = async move { tracing::warn!(target: "kest", "{} interrupted: {said}", F::NAME) };
+            guarded(warn).await;
         }
         F::pause(&state, backoff).await;
         backoff = (backoff * 2).min(LONGEST_PAUSE);
@@ -30,7 +37,7 @@ pub(super) async fn follow<F: Feed>(state: Arc<State>) {
 
 /// A stream of the Workload API.
 pub(super) trait Feed: 'static {
-    type Update: Send;
+    type Update: Send + 'static;
     type Held: Send + Sync;
     const NAME: &'static str;
 
@@ -55,33 +62,38 @@ type Updates<T> = Pin<Box<dyn Stream<Item = Result<T, WorkloadApiError>> + Send>
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// Connects, and takes over updates until something goes wrong.
-async fn attempt<F: Feed>(state: &State, backoff: &mut Duration) -> Trouble {
-    let deadline = Instant::now() + state.settings.initial_timeout;
-    let connected = timeout_at(deadline, async {
+/// Runs a step as a task of its own: a panic in it, of a log's subscriber say, gives `None` and ends nothing else. The
+/// step ends with whoever waits for it.
+async fn guarded<T: Send + 'static>(step: impl Future<Output = T> + Send + 'static) -> Option<T> {
+    let mut task = JoinSet::new();
+    task.spawn(step);
+    task.join_next().await?.ok()
+}
+
+/// Connects, and takes over updates until something goes wrong. Whether one of them was usable is given back too.
+async fn attempt<F: Feed>(state: Arc<State>) -> (Trouble, bool) {
+    let state = &*state;
+    let mut usable = false;
+    let connected = timeout(state.settings.initial_timeout, async {
         let client = WorkloadApiClient::connect(state.settings.endpoint.clone()).await?;
         let mut updates = F::open(&client).await?;
         let first = next(&mut updates).await;
         Ok::<_, WorkloadApiError>((updates, first))
     });
     let (mut updates, mut update) = match connected.await {
-        Err(_) => return Trouble::no_answer(),
-        Ok(Err(error)) => return Trouble::from_api(&error),
+        Err(_) => return (Trouble::no_answer(), usable),
+        Ok(Err(error)) => return (Trouble::from_api(&error), usable),
         Ok(Ok(connected)) => connected,
     };
     loop {
         match update {
-            None => return Trouble::ended(),
-            Some(Err(error)) => return Trouble::from_api(&error),
-            Some(Ok(update)) => {
-                if F::accept(state, update) {
-                    *backoff = FIRST_PAUSE;
-                }
-            }
+            None => return (Trouble::ended(), usable),
+            Some(Err(error)) => return (Trouble::from_api(&error), usable),
+            Some(Ok(update)) => usable |= F::accept(state, update),
         }
         update = match next_while_alive(state, &mut updates).await {
             Ok(update) => update,
-            Err(trouble) => return trouble,
+            Err(trouble) => return (trouble, usable),
         };
     }
 }
@@ -151,5 +163,43 @@ impl Feed for Jwt {
     fn fail(state: &State, trouble: Trouble) -> bool {
         state.lose_jwt();
         state.jwt.fail(trouble)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::spire::state::tests::state;
+
+    #[test]
+    fn a_time_out_without_end_does_not_overflow() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (state, _) = state();
+        let (trouble, usable) = runtime.block_on(attempt::<X509>(Arc::new(state)));
+        assert!(!usable && !trouble.settled, "{trouble:?}");
+    }
+
+    #[test]
+    fn a_step_ends_with_whoever_waits_for_it() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            assert_eq!(guarded(async { 1 }).await, Some(1));
+            assert_eq!(
+                guarded(async {
+                    if true {
+                        panic!("on purpose")
+                    }
+                })
+                .await,
+                None
+            );
+            let (alive, ended) = tokio::sync::oneshot::channel::<()>();
+            let step = guarded(async move {
+                let _alive = alive;
+                std::future::pending::<()>().await;
+            });
+            timeout(Duration::from_millis(20), step).await.unwrap_err();
+            timeout(Duration::from_secs(20), ended).await.unwrap().unwrap_err();
+        });
     }
 }
