@@ -99,13 +99,7 @@ impl Remote {
 
     /// The keys, if nothing must be fetched for them.
     pub(crate) fn at_hand(&self) -> Option<Arc<Jwks>> {
-        let shared = &*self.0;
-        let cached = shared.cached.load();
-        let cached = cached.as_ref()?;
-        let age = cached.at.elapsed();
-        let retry_later = || shared.failed_within(shared.limits.refetch).is_some();
-        let good = age < shared.limits.ttl || (age < shared.limits.hard_expiry && retry_later());
-        good.then(|| Arc::clone(&cached.keys))
+        self.0.at_hand()
     }
 
     /// The keys, fetched if there are none or they are old.
@@ -154,7 +148,20 @@ impl Remote {
 }
 
 impl Shared {
+    fn at_hand(&self) -> Option<Arc<Jwks>> {
+        let cached = self.cached.load();
+        let cached = cached.as_ref()?;
+        let age = cached.at.elapsed();
+        let retry_later = || self.failed_within(self.limits.refetch).is_some();
+        let good = age < self.limits.ttl || (age < self.limits.hard_expiry && retry_later());
+        good.then(|| Arc::clone(&cached.keys))
+    }
+
     async fn renewed(&self) -> Result<Arc<Jwks>, JwksError> {
+        // Somebody may have fetched them since the caller looked.
+        if let Some(keys) = self.at_hand() {
+            return Ok(keys);
+        }
         let usable = self.cached.load_full().filter(|cached| cached.at.elapsed() < self.limits.hard_expiry);
         let Some(old) = usable else {
             return match self.failed_within(FAILURE_STANDS) {
