@@ -22,7 +22,7 @@ fn main() -> ExitCode {
     let domain = Domain::start(&lab, &folder, "kest.internal");
     let agent = domain.agent("agent", KeyType::EcP256);
     let _id =
-        domain.register(&agent, &Entry::of_program("/workload", &program).ttl(Duration::from_secs(3_600)));
+        domain.register(&agent, &Entry::of_program("workload", &program).ttl(Duration::from_secs(3_600)));
     let ended = Command::new(&program)
         .args(arguments)
         .env("SPIFFE_ENDPOINT_SOCKET", agent.endpoint())
