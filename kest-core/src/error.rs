@@ -178,13 +178,23 @@ pub enum PolicyErrorKind {
     UnknownPolicy,
     /// The policy failed while it was evaluated.
     Evaluation,
+    /// The call's input has something that the engine cannot hold, such as a fraction for Cedar.
+    Input,
     /// The answer is not a decision.
     MalformedAnswer,
+    /// The answer is larger than allowed.
+    TooLarge,
+    /// A remote engine answered with a status other than success.
+    Status,
+    /// A remote engine did not accept the credentials.
+    Refused,
+    /// A remote engine asks to slow down.
+    Throttled,
     /// The engine did not answer in time.
     Timeout,
-    /// The engine could not be reached.
+    /// The engine could not be reached, or the connection broke.
     Connection,
-    /// A policy file cannot be used.
+    /// A policy cannot be used.
     Load,
 }
 

@@ -3,11 +3,17 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::Serialize;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
 
 use crate::error::PolicyUnavailable;
 pub use crate::identity::BoxFuture;
+
+pub use self::document::InputDocument;
+pub use self::input::{Environment, Object, PolicyInput, Subject};
+pub(crate) use self::input::{Kept, Memo};
+
+mod document;
+mod input;
 
 /// Decides one policy at a time.
 ///
@@ -89,7 +95,7 @@ impl Decision {
 }
 
 /// Where a policy comes from, in the order of evaluation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Tier {
     /// Deployment configuration: every call.
@@ -119,76 +125,4 @@ impl fmt::Display for Tier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
-}
-
-/// The input of every policy, spec §11. Serialises to the documented JSON object.
-#[derive(Debug, Clone, Serialize)]
-pub struct PolicyInput<'a> {
-    /// Who acts, on whose behalf.
-    pub subject: Subject<'a>,
-    /// On what.
-    pub object: Object<'a>,
-    /// Under which circumstances.
-    pub environment: Environment<'a>,
-    /// The workload id again, for policies written against the flat form.
-    pub identity: &'a str,
-    /// The trust score again, for policies written against the flat form.
-    pub trust_score: u8,
-}
-
-/// `subject` of [`PolicyInput`].
-#[derive(Debug, Clone, Serialize)]
-pub struct Subject<'a> {
-    /// The workload id.
-    pub workload: &'a str,
-    /// A string, an object, or null.
-    pub user: Option<&'a Value>,
-    /// A string, an object, or null.
-    pub agent: Option<&'a Value>,
-    /// A string, an object, or null.
-    pub task: Option<&'a Value>,
-    /// Score of this call, 0–100.
-    pub trust_score: u8,
-    /// Taints of this call, sorted.
-    pub taints: &'a [Arc<str>],
-}
-
-/// `object` of [`PolicyInput`].
-#[derive(Debug, Clone, Serialize)]
-pub struct Object<'a> {
-    /// `resource_id`, or null.
-    pub id: Option<&'a str>,
-    /// `resource_attr`; an empty object when none was given.
-    pub attributes: &'a Value,
-}
-
-/// `environment` of [`PolicyInput`].
-#[derive(Debug, Clone, Serialize)]
-pub struct Environment<'a> {
-    /// Whether the call has no parents.
-    pub is_root: bool,
-    /// The source in force; null for a child without one.
-    pub source_type: Option<&'a str>,
-    /// Name of the operation.
-    pub operation: &'a str,
-    /// `module_path!()::fn`.
-    pub function: &'a str,
-    /// Hash of the newest parent, `"0"` for a root.
-    pub parent_hash: &'a str,
-    /// Hashes of all parents, newest first, `["0"]` for a root.
-    pub parent_hashes: &'a [String],
-    /// Lowest score of the parents; null for a root.
-    pub inherited_trust_score: Option<u8>,
-    /// Taints of the parents, sorted.
-    pub inherited_taints: &'a [Arc<str>],
-    /// The override, or null.
-    pub trust_override: Option<u8>,
-    /// Taints this call removes, sorted.
-    pub removed_taints: &'a [Arc<str>],
-    /// Names of the tier that is being evaluated.
-    pub policy_names: &'a [String],
-    /// The tier that is being evaluated.
-    pub policy_tier: Tier,
-    /// Names of the policies that a deviation lifts from this call.
-    pub active_deviations: &'a [String],
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::prepare::Prepared;
 use crate::error::{ConfigurationError, ConfigurationErrorKind, Error, PolicyDenied, PolicyUnavailable};
-use crate::policy::{Decision, Environment, Object, PolicyEngine, PolicyInput, Subject};
+use crate::policy::{Decision, Environment, Kept, Object, PolicyEngine, PolicyInput, Subject};
 
 impl Prepared {
     pub(super) fn checks(&self) -> usize {
@@ -44,6 +44,7 @@ impl Prepared {
             },
             identity: &self.workload,
             trust_score: self.trust.score,
+            memo: Kept(Some(self.plan.memos.of(check.tier))),
         };
         (Arc::clone(&check.engine), input, &check.policy)
     }

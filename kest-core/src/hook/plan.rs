@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use crate::config::Deviation;
 use crate::payload::PolicyLists;
-use crate::policy::{PolicyEngine, Tier};
+use crate::policy::{Memo, PolicyEngine, Tier};
 use crate::runtime::Kest;
 
 /// One policy to ask.
@@ -27,6 +27,23 @@ pub(super) struct Plan {
     pub(super) deviations: Vec<Deviation>,
     /// Their policies.
     pub(super) active: Vec<String>,
+    pub(super) memos: Memos,
+}
+
+/// What engines made of the input, which differs between tiers in its names.
+#[derive(Debug, Default)]
+pub(super) struct Memos([Memo; 4]);
+
+impl Memos {
+    pub(super) fn of(&self, tier: Tier) -> &Memo {
+        let [enterprise, platform, application, function] = &self.0;
+        match tier {
+            Tier::Enterprise => enterprise,
+            Tier::Platform => platform,
+            Tier::Application => application,
+            Tier::Function => function,
+        }
+    }
 }
 
 impl Plan {
