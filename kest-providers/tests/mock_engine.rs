@@ -10,7 +10,7 @@ use kest_providers::policy::MockPolicyEngine;
 use support::Call;
 
 fn ask(engine: &MockPolicyEngine, policy: &str, call: &Call) -> Result<Decision, PolicyUnavailable> {
-    engine.evaluate(&PolicyRequest { policy, input: &call.input() })
+    engine.evaluate(&PolicyRequest { policy, input: &call.input().as_input() })
 }
 
 #[test]

@@ -59,7 +59,7 @@ fn the_async_form_decides_the_same() {
     for score in [39, 40] {
         let call = Call::new(score);
         let input = call.input();
-        let request = PolicyRequest { policy: "kest/allow_trusted", input: &input };
+        let request = PolicyRequest { policy: "kest/allow_trusted", input: &input.as_input() };
         assert_eq!(
             run.block_on(engine.evaluate_async(&request)).unwrap(),
             engine.evaluate(&request).unwrap()
@@ -121,7 +121,7 @@ fn the_input_is_the_documented_object() {
         tier: Tier::Enterprise,
         ..Call::new(40)
     };
-    let input = serde_json::to_string(&call.input()).unwrap();
+    let input = serde_json::to_string(&call.input().as_input()).unwrap();
     let engine = policy(&format!("default allow := false\nallow if input == {input}")).unwrap();
     assert!(allows(&engine, "t", &call));
     let other = Call { taints: vec!["raw".into()], ..call };

@@ -175,11 +175,11 @@ fn a_snapshot_keeps_its_policies_through_a_reload() {
 
     let call = Call::new(50);
     let input = call.input();
-    let request = PolicyRequest { policy: "t", input: &input };
+    let request = PolicyRequest { policy: "t", input: &input.as_input() };
     assert_eq!(before.evaluate(&request).unwrap(), Decision::Allow { digest: Some(digest) });
     assert_eq!(ask(&engine, "t", &call).unwrap(), Decision::deny());
     assert_eq!(after.evaluate(&request).unwrap(), Decision::deny());
-    let unknown = before.evaluate(&PolicyRequest { policy: "u", input: &input }).unwrap_err();
+    let unknown = before.evaluate(&PolicyRequest { policy: "u", input: &input.as_input() }).unwrap_err();
     assert_eq!(unknown.kind(), PolicyErrorKind::UnknownPolicy);
     assert!(unknown.to_string().contains("did you mean `t`?"), "{unknown}");
 }

@@ -23,7 +23,7 @@ pub(crate) fn shipped() -> RegoEngine {
 }
 
 pub(crate) fn ask(engine: &RegoEngine, policy: &str, call: &Call) -> Result<Decision, PolicyUnavailable> {
-    engine.evaluate(&PolicyRequest { policy, input: &call.input() })
+    engine.evaluate(&PolicyRequest { policy, input: &call.input().as_input() })
 }
 
 pub(crate) fn allows(engine: &RegoEngine, policy: &str, call: &Call) -> bool {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kest_core::policy::{Environment, Object, PolicyInput, Subject, Tier};
+use kest_core::policy::{InputDocument, Tier};
 use serde_json::{Value, json};
 
 /// What a test says about a call.
@@ -30,34 +30,26 @@ impl Call {
         }
     }
 
-    pub(crate) fn input(&self) -> PolicyInput<'_> {
-        PolicyInput {
-            subject: Subject {
-                workload: "spiffe://kest.internal/orders",
-                user: self.user.as_ref(),
-                agent: None,
-                task: None,
-                trust_score: self.trust_score,
-                taints: &self.taints,
+    pub(crate) fn input(&self) -> InputDocument {
+        serde_json::from_value(json!({
+            "subject": {
+                "workload": "spiffe://kest.internal/orders",
+                "user": self.user,
+                "trust_score": self.trust_score,
+                "taints": self.taints.iter().map(|taint| &**taint).collect::<Vec<_>>(),
             },
-            object: Object { id: Some("DOC-456"), attributes: &self.attributes },
-            environment: Environment {
-                is_root: true,
-                source_type: Some("user_input"),
-                operation: "orders.process",
-                function: "shop::orders::process",
-                parent_hash: "0",
-                parent_hashes: &self.parents,
-                inherited_trust_score: None,
-                inherited_taints: &[],
-                trust_override: None,
-                removed_taints: &[],
-                policy_names: &self.names,
-                policy_tier: self.tier,
-                active_deviations: &[],
+            "object": {"id": "DOC-456", "attributes": self.attributes},
+            "environment": {
+                "is_root": true,
+                "source_type": "user_input",
+                "operation": "orders.process",
+                "function": "shop::orders::process",
+                "parent_hash": "0",
+                "parent_hashes": self.parents,
+                "policy_names": self.names,
+                "policy_tier": self.tier,
             },
-            identity: "spiffe://kest.internal/orders",
-            trust_score: self.trust_score,
-        }
+        }))
+        .unwrap()
     }
 }
