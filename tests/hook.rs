@@ -10,7 +10,7 @@ use kest::keys::Jwks;
 use kest::policy::MockPolicyEngine;
 use kest::trust::TrustEvaluator;
 use kest::{Error, Kest, kest_verified};
-use kest_tests::{kest, payloads, verify, workload};
+use kest_tests::{CALL, kest, payloads, verify, workload};
 use serde_json::json;
 
 fn allow() -> Kest {
@@ -116,28 +116,13 @@ fn too_many_and_too_long_taints_are_refused() {
 fn taints_go_only_where_somebody_says_so() {
     use kest::__private::{CallSpec, Invocation, begin_sync};
     // The attribute refuses this at compile time; the run-time does not rely on it.
-    static SPEC: CallSpec = CallSpec { removed_taints: &["a"], ..PLAIN };
+    static SPEC: CallSpec = CallSpec { removed_taints: &["a"], ..CALL };
     let kest = allow();
     let _scope = kest.enter();
     let error = begin_sync(Invocation::new(&SPEC)).unwrap_err();
     assert_eq!(configuration(&error), ConfigurationErrorKind::Taints);
     begin_sync(Invocation::new(&SPEC).trust_override(40)).unwrap();
 }
-
-const PLAIN: kest::__private::CallSpec = kest::__private::CallSpec {
-    operation: "pay",
-    span: "kest.verified.pay",
-    function: "shop::pay",
-    policies: &["kest"],
-    classification: "system",
-    source_type: Some("system"),
-    added_taints: &[],
-    removed_taints: &[],
-    trust_override: None,
-    sanitizer: false,
-    labels: &[],
-    config_seen: None,
-};
 
 #[test]
 fn a_root_without_a_source_counts_as_unauthenticated_and_the_denial_says_how_to_name_one() {
@@ -288,7 +273,7 @@ async fn if_signing_fails_the_body_does_not_run() {
 #[test]
 fn a_call_compiled_with_a_configuration_refuses_to_run_without_one() {
     use kest::__private::{CallSpec, Invocation, begin_sync};
-    static SPEC: CallSpec = CallSpec { config_seen: Some("kest.toml"), ..PLAIN };
+    static SPEC: CallSpec = CallSpec { config_seen: Some("kest.toml"), ..CALL };
     let pay = || begin_sync(Invocation::new(&SPEC)).map(drop);
     // This package's folder has no `kest.toml`, so the run finds none.
     let lost = Kest::builder().identity(workload("w")).engine(MockPolicyEngine::allow()).build().unwrap();

@@ -94,3 +94,19 @@ pub fn tip(passport: &Passport) -> String {
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+/// What the macro writes for a function without arguments to the attribute but a policy.
+pub const CALL: kest::__private::CallSpec = kest::__private::CallSpec {
+    operation: "pay",
+    span: "kest.verified.pay",
+    function: "shop::pay",
+    policies: &["kest"],
+    classification: "system",
+    source_type: Some("system"),
+    added_taints: &[],
+    removed_taints: &[],
+    trust_override: None,
+    sanitizer: false,
+    labels: &[],
+    config_seen: None,
+};
