@@ -61,6 +61,10 @@
 //! |---|---|---|
 //! | `rego` | yes | [`policy::RegoEngine`]: Rego policies in the process |
 //! | `tokio` | yes | [`spawn`]: tokio tasks that keep their lineage |
+//! | `cedar` | no | `policy::CedarEngine`: Cedar policies in the process |
+//! | `opa` | no | `policy::OpaEngine`: the Open Policy Agent |
+//! | `cedar-agent` | no | `policy::CedarAgentEngine`: cedar-agent |
+//! | `avp` | no | `policy::AvpEngine`: AWS Verified Permissions |
 //! | `spire` | no | `identity::SpireProvider`: identity from a SPIRE agent |
 //! | `aws` | no | `identity::AwsWorkloadIdentity`: identity from AWS STS, signatures by KMS |
 //! | `bedrock` | no | `identity::BedrockAgentIdentity`: identity of an Amazon Bedrock agent, signatures by KMS |

@@ -18,11 +18,32 @@ use tokio::runtime::{Builder, Handle};
 ///
 /// # Errors
 /// When the bridge cannot start, or the future panicked.
+#[cfg(any(test, feature = "jwks", feature = "spire", feature = "aws"))]
 pub(crate) async fn run<F>(future: F) -> Result<F::Output, BridgeError>
 where
     F: Future<Output: Send + 'static> + Send + 'static,
 {
     handle()?.spawn(future).await.map_err(|_| BridgeError::Panicked)
+}
+
+/// Runs a future on the bridge without blocking the caller's thread, for as long as the caller wants to know: whoever
+/// drops this future cancels the other one.
+///
+/// # Errors
+/// When the bridge cannot start, or the future panicked.
+#[cfg(any(feature = "opa", feature = "cedar-agent", feature = "avp"))]
+pub(crate) async fn run_wanted<F>(future: F) -> Result<F::Output, BridgeError>
+where
+    F: Future<Output: Send + 'static> + Send + 'static,
+{
+    struct Wanted<T>(tokio::task::JoinHandle<T>);
+    impl<T> Drop for Wanted<T> {
+        fn drop(&mut self) {
+            self.0.abort();
+        }
+    }
+    let mut task = Wanted(handle()?.spawn(future));
+    (&mut task.0).await.map_err(|_| BridgeError::Panicked)
 }
 
 /// Runs a future on the bridge and blocks the calling thread until it is done, also inside a run-time.
@@ -118,6 +139,28 @@ mod tests {
     fn says_so_instead_of_waiting_for_itself() {
         let nested = block_on(async { block_on(async {}).map_err(|error| error.to_string()) }).unwrap();
         assert!(nested.unwrap_err().contains("network thread"));
+    }
+
+    #[cfg(any(feature = "opa", feature = "cedar-agent", feature = "avp"))]
+    #[test]
+    fn work_that_nobody_waits_for_any_more_is_cancelled() {
+        struct Told(mpsc::Sender<()>);
+        impl Drop for Told {
+            fn drop(&mut self) {
+                let _ = self.0.send(());
+            }
+        }
+        let (told, ended) = mpsc::channel();
+        let told = Told(told);
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let wanted = run_wanted(async move {
+                let _told = told;
+                std::future::pending::<()>().await;
+            });
+            tokio::time::timeout(std::time::Duration::from_millis(20), wanted).await.unwrap_err();
+        });
+        ended.recv_timeout(std::time::Duration::from_secs(60)).unwrap();
     }
 
     #[test]

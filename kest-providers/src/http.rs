@@ -7,6 +7,7 @@ use std::sync::Arc;
 use once_cell::sync::OnceCell;
 use reqwest::{Certificate, Client, Url, redirect};
 
+use crate::address::{Plain, checked, is_loopback, without_credentials};
 use crate::jwks::JwksError;
 
 /// Fetches documents that keys come from.
@@ -75,21 +76,7 @@ impl fmt::Debug for Http {
 
 /// An address that keys may come from: `https`, or `http` to this machine.
 pub(crate) fn key_url(text: &str) -> Result<Url, JwksError> {
-    let refuse = |why| JwksError::Url { url: without_credentials(text), why };
-    let url = Url::parse(text).map_err(|_| refuse("is no URL"))?;
-    match url.scheme() {
-        "https" => {}
-        "http" if is_loopback(&url) => {}
-        "http" => return Err(refuse("is `http` to another machine; use `https`")),
-        _ => return Err(refuse("is not `https`")),
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(refuse("carries credentials; leave them away"));
-    }
-    if url.fragment().is_some() {
-        return Err(refuse("has a fragment; leave it away"));
-    }
-    Ok(url)
+    checked(text, Plain::Here).map_err(|why| JwksError::Url { url: without_credentials(text), why })
 }
 
 /// Authorities in PEM, RFC 7468 §5.
@@ -99,20 +86,6 @@ pub(crate) fn root_certificates(pem: &[u8]) -> Result<Vec<Certificate>, JwksErro
     match Certificate::from_pem_bundle(pem) {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
         Ok(_) | Err(_) => Err(refuse()),
-    }
-}
-
-pub(crate) fn is_loopback(url: &Url) -> bool {
-    // RFC 6761 §6.3: `localhost` is this machine.
-    let host = url.host_str().unwrap_or_default();
-    let address = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || address.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
-}
-
-fn without_credentials(text: &str) -> String {
-    match text.rsplit_once('@') {
-        Some((_, rest)) => format!("…@{rest}"),
-        None => text.to_owned(),
     }
 }
 

@@ -1,13 +1,26 @@
 //! Identity providers and policy engines for Kest.
 //!
 //! - [`identity`]: who signs. Local, static, mock and lazy providers are always there.
-//! - [`policy`]: who decides. The mock engine is always there; Rego in this process with the feature `rego`.
+//! - [`policy`]: who decides. The mock engine is always there; Rego and Cedar in this process with the features `rego` and `cedar`.
 //! - `jwks`: whose keys a verifier believes, from a JWK set URL, with the feature `jwks`.
-//! - [`conformance`]: the suite that every identity provider passes, for providers of one's own too.
+//! - [`conformance`]: the suites that every identity provider and every policy engine passes, for those of one's own too.
 
-#[cfg(any(feature = "jwks", feature = "spire", feature = "aws"))]
+#[cfg(any(feature = "jwks", feature = "opa", feature = "cedar-agent"))]
+mod address;
+#[cfg(any(feature = "aws", feature = "avp"))]
+mod aws;
+#[cfg(any(
+    feature = "jwks",
+    feature = "spire",
+    feature = "aws",
+    feature = "opa",
+    feature = "cedar-agent",
+    feature = "avp"
+))]
 mod bridge;
 pub mod conformance;
+#[cfg(any(feature = "oidc", feature = "opa", feature = "cedar-agent"))]
+mod file;
 #[cfg(feature = "jwks")]
 mod http;
 pub mod identity;

@@ -21,7 +21,7 @@ const ALLOW_TRUSTED: &str = include_str!("../../policies/kest/allow_trusted.rego
 #[test]
 fn the_shipped_policies_decide_by_the_trust_score() {
     let engine = shipped();
-    assert!(engine.names().starts_with(&["kest".to_owned()]));
+    assert!(engine.names().contains(&"kest".to_owned()));
     for (score, base, trusted) in [
         (0, false, false),
         (9, false, false),

@@ -4,6 +4,8 @@
 
 #[path = "support/engine.rs"]
 mod engine;
+#[path = "support/folder.rs"]
+mod folder;
 #[path = "support/log.rs"]
 mod log;
 #[path = "support/mod.rs"]
@@ -12,6 +14,7 @@ mod support;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use engine::{DATA_ACCESS, allows, policy, shipped};
+use folder::Folder;
 use kest_core::error::PolicyErrorKind;
 use kest_providers::policy::RegoEngine;
 use support::Call;
@@ -150,7 +153,7 @@ fn wrong_files_are_refused_each_for_its_reason() {
 
 #[test]
 fn a_reload_takes_over_whole_or_not_at_all() {
-    let folder = Folder::new("reload");
+    let folder = Folder::new("rego-reload");
     let text = |limit: u8| {
         format!("package t\nimport rego.v1\ndefault allow := false\nallow if input.trust_score >= {limit}")
     };
@@ -174,7 +177,7 @@ fn a_reload_takes_over_whole_or_not_at_all() {
 
 #[test]
 fn a_reload_under_load_never_fails_a_call() {
-    let folder = Folder::new("load");
+    let folder = Folder::new("rego-load");
     let write = |round: u8| {
         let text = format!(
             "package t\nimport rego.v1\ndefault allow := false\nallow if input.trust_score >= {}",
@@ -211,8 +214,8 @@ fn a_reload_under_load_never_fails_a_call() {
 
 #[test]
 fn folders_are_read_safely() {
-    let folder = Folder::new("folders");
-    let outside = Folder::new("outside");
+    let folder = Folder::new("rego-folders");
+    let outside = Folder::new("rego-outside");
     let text = |package: &str| format!("package {package}\nimport rego.v1\ndefault allow := true");
     assert!(
         RegoEngine::from_dir(folder.0.join("absent")).unwrap_err().to_string().contains("cannot be read")
@@ -250,32 +253,4 @@ fn folders_are_read_safely() {
 fn debug_names_policies_without_their_texts() {
     let shown = format!("{:?}", shipped());
     assert!(shown.contains("kest/allow_trusted") && !shown.contains("trust_score"), "{shown}");
-}
-
-/// A folder of its own that goes with the test.
-struct Folder(std::path::PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("kest-rego-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        let path = self.0.join(name);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, text).unwrap();
-    }
-
-    fn remove(&self, name: &str) {
-        std::fs::remove_file(self.0.join(name)).unwrap();
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }

@@ -6,7 +6,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Value, json};
 
-use super::input::Kept;
+use super::input::{Kept, Memo};
 use super::{Environment, Object, PolicyInput, Subject, Tier};
 
 /// An input that belongs to nobody's call: to try policies and engines with.
@@ -39,6 +39,14 @@ pub struct InputDocument {
 }
 
 impl InputDocument {
+    /// As an engine is asked with it in a call: what engines [share](PolicyInput::shared) of it is kept until `ask`
+    /// returns, for all policies that it asks.
+    pub fn with_input<R>(&self, ask: impl FnOnce(&PolicyInput<'_>) -> R) -> R {
+        let memo = Memo::default();
+        // By reference, so that nobody changes the input after something was made of it.
+        ask(&PolicyInput { memo: Kept(Some(&memo)), ..self.as_input() })
+    }
+
     /// As an engine is asked with it.
     #[must_use]
     pub fn as_input(&self) -> PolicyInput<'_> {
@@ -267,6 +275,17 @@ mod tests {
         assert_eq!(read, serde_json::to_value(InputDocument::default()).unwrap());
         assert_eq!(read["environment"]["parent_hashes"], json!(["0"]));
         assert_eq!(read["object"], json!({"id": null, "attributes": {}}));
+    }
+
+    #[test]
+    fn what_engines_share_is_kept_while_they_are_asked() {
+        let document = InputDocument::default();
+        document.with_input(|input| {
+            let first = input.shared(|| vec![1]);
+            assert!(Arc::ptr_eq(&first, &input.shared(|| vec![2])));
+        });
+        assert_eq!(document.with_input(|input| input.shared(|| vec![3])).as_slice(), [3]);
+        assert_eq!(document.as_input().shared(|| vec![4]).as_slice(), [4]);
     }
 
     #[test]

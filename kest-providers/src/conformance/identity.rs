@@ -1,17 +1,16 @@
 //! What every identity provider keeps to. Spec §3, §10.
 
 use std::fmt;
-use std::future::Future;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
+use std::thread;
 
 use base64_simd::{STANDARD, URL_SAFE_NO_PAD};
 use kest_core::identity::IdentityProvider;
 use kest_core::jws::{Algorithm, Jws};
 use kest_core::keys::{Jwk, Jwks, MOCK_KEY, hmac_sha256, mock_kid};
 use serde_json::Value;
+
+use super::executor::block_on;
 
 /// One rule of the suite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -259,25 +258,4 @@ fn debug(provider: &dyn IdentityProvider) -> Result<(), ConformanceFailure> {
         }
     }
     Ok(())
-}
-
-/// Runs a future on this thread.
-fn block_on<F: Future>(future: F) -> F::Output {
-    struct Unpark(Thread);
-
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let mut context = Context::from_waker(&waker);
-    let mut future = pin!(future);
-    loop {
-        match future.as_mut().poll(&mut context) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => thread::park(),
-        }
-    }
 }

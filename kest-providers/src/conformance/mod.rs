@@ -1,3 +1,5 @@
 //! Suites that every provider passes, public so that providers of one's own can be held to them too.
 
+mod executor;
 pub mod identity;
+pub mod policy;

@@ -5,8 +5,9 @@ use reqwest::Url;
 
 use super::JwksError;
 use super::remote::{Limits, bounded};
+use crate::address::is_loopback;
 use crate::bridge;
-use crate::http::{Http, is_loopback, key_url};
+use crate::http::{Http, key_url};
 
 /// What Kest takes from an issuer's `/.well-known/openid-configuration`.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -16,8 +16,9 @@ use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
 use super::explain::{Action, Call, not_run};
-use super::published::{client, place, public_key};
-use super::settings::{Access, Service, check_key_id, region_of};
+use super::published::{client, public_key};
+use super::settings::{access, check_key_id, load, region_of};
+use crate::aws::{Access, Service, place};
 use crate::bridge;
 
 /// Public keys from KMS, for principals that you name. Needs `kms:GetPublicKey`.
@@ -53,11 +54,7 @@ struct Shared {
 impl KmsKeys {
     /// No principals yet.
     pub fn builder() -> KmsKeysBuilder {
-        KmsKeysBuilder {
-            principals: BTreeMap::new(),
-            access: Access::default(),
-            ttl: Duration::from_secs(600),
-        }
+        KmsKeysBuilder { principals: BTreeMap::new(), access: access(), ttl: Duration::from_secs(600) }
     }
 
     /// All principals with their keys as they are now, to verify with from then on without KMS.
@@ -123,7 +120,7 @@ impl Shared {
     }
 
     async fn fetch(&self, id: &str) -> Result<Jwk, IdentityError> {
-        let sdk = self.sdk.get_or_try_init(|| self.access.load()).await?;
+        let sdk = self.sdk.get_or_try_init(|| load(&self.access)).await?;
         let region = region_of(id).or_else(|| sdk.region().map(AsRef::as_ref)).ok_or_else(|| {
             let message =
                 format!("no AWS region is known for key {}; name its ARN, or set `AWS_REGION`", Quoted(id));

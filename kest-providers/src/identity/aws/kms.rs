@@ -22,8 +22,9 @@ use super::caller::Caller;
 use super::der;
 use super::explain::{Action, Call, not_run};
 use super::plan::{LARGEST_MESSAGE, Plan};
-use super::published::{client, place, public_key};
-use super::settings::{Service, Settings, region_of};
+use super::published::{client, public_key};
+use super::settings::{Settings, load, region_of};
+use crate::aws::{Service, place};
 use crate::bridge;
 
 /// Whose id it is.
@@ -200,7 +201,7 @@ impl Shared {
         // For the message, should the time be over.
         let step = Mutex::new((Action::GetCallerIdentity, "AWS".to_owned()));
         let attested = timeout(settings.access.timeout, async {
-            let sdk = settings.access.load().await?;
+            let sdk = load(&settings.access).await?;
             let configured = sdk.region().map(|region| region.as_ref().to_owned());
             let key_region = region_of(settings.key());
             let region = self.workload.region(configured.as_deref(), key_region).ok_or_else(no_region)?;

@@ -11,16 +11,7 @@ use kest_core::text::Quoted;
 
 use super::explain::{Action, Call};
 use super::plan::{Plan, PlanError};
-use super::settings::{Service, endpoint, region_of, shown_endpoint};
-
-/// Where a service is, for messages.
-pub(super) fn place(service: Service, sdk: &SdkConfig, region: &str) -> String {
-    let name = service.name();
-    match endpoint(sdk, service) {
-        Some((_, url)) => format!("{name} at {}", Quoted(&shown_endpoint(&url))),
-        None => format!("{name} in {}", Quoted(region)),
-    }
-}
+use super::settings::region_of;
 
 pub(super) fn client(sdk: &SdkConfig, region: &str) -> Client {
     Client::from_conf(aws_sdk_kms::config::Builder::from(sdk).region(Region::new(region.to_owned())).build())

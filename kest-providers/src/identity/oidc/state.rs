@@ -19,9 +19,10 @@ use sha2::{Digest, Sha256};
 use super::check::signed_claims;
 use super::claims::{self, Audience, Claims};
 use super::failure::Failure;
-use super::source::{Reader, TokenSource};
+use super::source::TokenSource;
 use super::token::Unchecked;
 use crate::bridge;
+use crate::file::Reader;
 use crate::identity::ephemeral::EphemeralKey;
 use crate::jwks::{Flight, Issuer, Limits, Place, Remote};
 

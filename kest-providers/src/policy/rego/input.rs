@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kest_core::policy::{Environment, Object, PolicyInput, Subject, Tier};
+use once_cell::sync::OnceCell;
 use regorus::Value;
 use serde_json::Value as Json;
 
@@ -68,26 +69,56 @@ impl Members {
 }
 
 /// The input document of spec §11, as far as it is asked for.
+///
+/// What takes time to build is built once for all policies of a call and tier.
 pub(super) fn document(input: &PolicyInput<'_>, members: Members) -> Result<Value, Unrepresentable> {
-    NAMES.with(|n| {
-        let mut all = BTreeMap::new();
-        if members.environment {
-            all.insert(n.environment.clone(), environment(n, &input.environment));
+    if members.environment || members.object || members.subject {
+        let forms = input.shared(Forms::default);
+        if members == Members::ALL {
+            return forms.whole.get_or_try_init(|| forms.document(input, members)).cloned();
         }
-        if members.identity {
-            all.insert(n.identity.clone(), Value::from(input.identity));
-        }
-        if members.object {
-            all.insert(n.object.clone(), object(n, &input.object)?);
-        }
-        if members.subject {
-            all.insert(n.subject.clone(), subject(n, &input.subject)?);
-        }
-        if members.trust_score {
-            all.insert(n.trust_score.clone(), score(input.trust_score));
-        }
-        Ok(Value::from(all))
-    })
+        return forms.document(input, members);
+    }
+    Forms::default().document(input, members)
+}
+
+/// The members of one input as Rego values, each built when a policy first reads it.
+///
+/// INVARIANT: they follow from the input alone, see [`PolicyInput::shared`]. Which policy asks first, and for which
+/// members, decides only when they are built.
+#[derive(Default)]
+struct Forms {
+    environment: OnceCell<Value>,
+    object: OnceCell<Value>,
+    subject: OnceCell<Value>,
+    whole: OnceCell<Value>,
+}
+
+impl Forms {
+    fn document(&self, input: &PolicyInput<'_>, members: Members) -> Result<Value, Unrepresentable> {
+        NAMES.with(|n| {
+            let mut all = BTreeMap::new();
+            if members.environment {
+                let value = self.environment.get_or_init(|| environment(n, &input.environment));
+                all.insert(n.environment.clone(), value.clone());
+            }
+            if members.identity {
+                all.insert(n.identity.clone(), Value::from(input.identity));
+            }
+            if members.object {
+                let value = self.object.get_or_try_init(|| object(n, &input.object))?;
+                all.insert(n.object.clone(), value.clone());
+            }
+            if members.subject {
+                let value = self.subject.get_or_try_init(|| subject(n, &input.subject))?;
+                all.insert(n.subject.clone(), value.clone());
+            }
+            if members.trust_score {
+                all.insert(n.trust_score.clone(), score(input.trust_score));
+            }
+            Ok(Value::from(all))
+        })
+    }
 }
 
 // In each array the names are sorted: a `BTreeMap` is then built in one pass.

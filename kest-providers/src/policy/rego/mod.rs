@@ -7,7 +7,6 @@ mod parse;
 mod plain;
 mod scan;
 mod set;
-mod source;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -16,11 +15,12 @@ use std::time::Duration;
 
 use kest_core::error::{PolicyErrorKind, PolicyUnavailable};
 use kest_core::policy::{BoxFuture, Decision, PolicyEngine, PolicyRequest};
-use parking_lot::RwLock;
 use regorus::Value;
 
 use self::set::Set;
-use self::source::Source;
+use super::folder::{self, Language, Source, refuse};
+use super::unknown::unknown;
+use super::watch::{Live, Origin, Texts};
 
 /// Evaluates Rego policies in this process (`regorus`): parsed, checked and compiled once, shared by threads.
 ///
@@ -58,10 +58,9 @@ use self::source::Source;
 /// # Ok::<_, kest_core::error::PolicyUnavailable>(())
 /// ```
 pub struct RegoEngine {
-    origin: RegoEngineBuilder,
     /// Where the policies come from, for messages.
     from: Arc<str>,
-    set: RwLock<Arc<Set>>,
+    live: Live<RegoEngineBuilder>,
 }
 
 /// Where a [`RegoEngine`]'s policies come from, and its limits.
@@ -71,7 +70,26 @@ pub struct RegoEngineBuilder {
     folders: Vec<PathBuf>,
     given: Vec<(String, String)>,
     time_limit: Duration,
+    watch: Option<Duration>,
 }
+
+/// Words of the language, which no segment of a package can be.
+const KEYWORDS: &[&str] = &[
+    "as", "contains", "default", "else", "every", "false", "if", "import", "in", "not", "null", "package",
+    "some", "true", "with",
+];
+
+const REGO: Language = Language {
+    extension: ".rego",
+    tests: Some("_test"),
+    segment: |segment| {
+        let mut letters = segment.bytes();
+        let starts = letters.next().is_some_and(|c| c.is_ascii_alphabetic() || c == b'_');
+        let continues = letters.all(|c| c.is_ascii_alphanumeric() || c == b'_');
+        starts && continues && !KEYWORDS.contains(&segment)
+    },
+    rule: "Rego name; use letters, digits and `_`",
+};
 
 const MAX_REASON: usize = 1024;
 
@@ -99,7 +117,12 @@ impl RegoEngine {
 
     /// An engine from several folders and texts, or with another time limit.
     pub fn builder() -> RegoEngineBuilder {
-        RegoEngineBuilder { folders: Vec::new(), given: Vec::new(), time_limit: Duration::from_secs(1) }
+        RegoEngineBuilder {
+            folders: Vec::new(),
+            given: Vec::new(),
+            time_limit: Duration::from_secs(1),
+            watch: None,
+        }
     }
 
     /// Reads all policies again. The new set takes over as a whole: an evaluation under way ends with the set it began
@@ -109,30 +132,30 @@ impl RegoEngine {
     /// # Errors
     /// As for [`Self::from_dir`]. The old set then stays in force.
     pub fn reload(&self) -> Result<(), PolicyUnavailable> {
-        let set = Arc::new(self.origin.load()?);
-        *self.set.write() = set;
-        Ok(())
+        self.live.reload()
+    }
+
+    /// Why the policies that [`watch`](RegoEngineBuilder::watch) saw last are not in force. Nothing when they are.
+    #[must_use]
+    pub fn reload_error(&self) -> Option<Arc<PolicyUnavailable>> {
+        self.live.reload_error()
     }
 
     /// The names of all policies, sorted.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
-        self.set().names().into_iter().map(str::to_owned).collect()
+        self.live.set().names().into_iter().map(str::to_owned).collect()
     }
 
     /// The digest of a policy, as its decisions carry it.
     #[must_use]
     pub fn digest(&self, policy: &str) -> Option<Arc<str>> {
-        self.set().get(policy).map(|policy| Arc::clone(&policy.digest))
-    }
-
-    fn set(&self) -> Arc<Set> {
-        Arc::clone(&self.set.read())
+        self.live.set().get(policy).map(|policy| Arc::clone(&policy.digest))
     }
 
     /// The engine with the set that is in force now.
     fn standing(&self) -> Standing {
-        Standing { from: Arc::clone(&self.from), set: self.set() }
+        Standing { from: Arc::clone(&self.from), set: self.live.set() }
     }
 }
 
@@ -155,32 +178,37 @@ impl RegoEngineBuilder {
         self
     }
 
+    /// Looks for other content of the folders every so often, at least every 10 ms, on a thread that ends with the
+    /// engine. What is the same at two looks in a row, so that nobody is still writing it, takes over as by
+    /// [`reload`](RegoEngine::reload). What cannot be loaded is logged, said by
+    /// [`reload_error`](RegoEngine::reload_error), and leaves the old set in force.
+    pub fn watch(mut self, every: Duration) -> Self {
+        self.watch = Some(every);
+        self
+    }
+
     /// Reads, checks and compiles the policies.
     ///
     /// # Errors
-    /// As for [`RegoEngine::from_dir`].
+    /// As for [`RegoEngine::from_dir`], and when there is no folder to watch.
     pub fn build(self) -> Result<RegoEngine, PolicyUnavailable> {
-        let set = Arc::new(self.load()?);
-        Ok(RegoEngine { from: self.shown().into(), origin: self, set: RwLock::new(set) })
+        let (from, watch) = (folder::shown_origin(&self.folders, !self.given.is_empty()), self.watch);
+        if watch.is_some() && self.folders.is_empty() {
+            return Err(refuse("there is no folder to watch; name one with `dir`"));
+        }
+        Ok(RegoEngine { from: from.into(), live: Live::new(self, watch)? })
+    }
+}
+
+impl Origin for RegoEngineBuilder {
+    type Set = Set;
+
+    fn read(&self) -> Result<Texts, PolicyUnavailable> {
+        Ok(Texts { policies: REGO.all(&self.folders, &self.given)?, schema: None })
     }
 
-    fn load(&self) -> Result<Set, PolicyUnavailable> {
-        let mut sources: Vec<Source> = Vec::new();
-        for folder in &self.folders {
-            sources.extend(source::folder(folder)?);
-        }
-        for (name, text) in &self.given {
-            sources.push(source::given(name, text.clone())?);
-        }
-        Set::build(&sources, self.time_limit)
-    }
-
-    fn shown(&self) -> String {
-        let mut from: Vec<String> = self.folders.iter().map(|path| format!("`{}`", path.display())).collect();
-        if !self.given.is_empty() {
-            from.push("given sources".to_owned());
-        }
-        from.join(", ")
+    fn build(&self, texts: &Texts) -> Result<Set, PolicyUnavailable> {
+        Set::build(&texts.policies, self.time_limit)
     }
 }
 
@@ -213,34 +241,6 @@ struct Standing {
     set: Arc<Set>,
 }
 
-impl Standing {
-    fn unknown(&self, name: &str) -> PolicyUnavailable {
-        let mut names: Vec<(usize, &str)> = self
-            .set
-            .names()
-            .into_iter()
-            .map(|known| (strsim::damerau_levenshtein(known, name), known))
-            .collect();
-        names.sort_unstable();
-        let near: Vec<String> = names
-            .iter()
-            .filter(|(distance, _)| *distance <= (name.len() / 3).max(2))
-            .take(3)
-            .map(|(_, known)| format!("`{known}`"))
-            .collect();
-        let hint = if near.is_empty() {
-            format!("{} policies are loaded", names.len())
-        } else {
-            format!("did you mean {}?", near.join(" or "))
-        };
-        let from = &self.from;
-        PolicyUnavailable::new(
-            PolicyErrorKind::UnknownPolicy,
-            format!("unknown policy `{name}`; {hint} (loaded from {from})"),
-        )
-    }
-}
-
 impl fmt::Debug for Standing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Standing").field("policies", &self.set.names()).finish_non_exhaustive()
@@ -251,7 +251,7 @@ impl PolicyEngine for Standing {
     fn evaluate(&self, request: &PolicyRequest<'_>) -> Result<Decision, PolicyUnavailable> {
         let set = &self.set;
         let Some(policy) = set.get(request.policy) else {
-            return Err(self.unknown(request.policy));
+            return Err(unknown(request.policy, &set.names(), &self.from));
         };
         match set.allow(policy, request.input)? {
             Value::Bool(true) => Ok(Decision::Allow { digest: Some(Arc::clone(&policy.digest)) }),
@@ -306,8 +306,4 @@ fn kind(value: &Value) -> &'static str {
         Value::Object(_) => "an object",
         Value::Undefined => "nothing",
     }
-}
-
-fn refuse(message: impl Into<String>) -> PolicyUnavailable {
-    PolicyUnavailable::new(PolicyErrorKind::Load, message)
 }

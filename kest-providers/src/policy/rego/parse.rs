@@ -4,10 +4,10 @@ use kest_core::error::PolicyUnavailable;
 use regorus::Engine;
 use regorus::unstable::{Module, Rule, RuleHead};
 
+use super::Source;
 use super::outline::{head, root};
 use super::refuse;
 use super::scan::{IMPORT_V1, V1_WORDS, scan};
-use super::source::Source;
 
 /// Adds a source in the language version that it is written in.
 ///

@@ -6,9 +6,9 @@
 use kest_core::error::PolicyUnavailable;
 use regorus::unstable::{Lexer, Source as Text, TokenKind};
 
+use super::Source;
 use super::parse::located;
 use super::refuse;
-use super::source::{MAX_FILE, Source};
 
 /// Brackets within brackets.
 const MAX_NESTING: usize = 32;
@@ -35,10 +35,6 @@ pub(super) struct V1Mark {
 /// Reads a text token by token, as the parser will. Finds the first mark of Rego v1, if there is one.
 pub(super) fn scan(source: &Source) -> Result<Option<V1Mark>, PolicyUnavailable> {
     let file = &source.file;
-    if source.text.len() > MAX_FILE {
-        let size = source.text.len();
-        return Err(refuse(format!("`{file}` has {size} bytes; a policy may have {MAX_FILE}")));
-    }
     // The library takes this character for the end of the text.
     if let Some((before, _)) = source.text.split_once('\0') {
         let line = before.bytes().filter(|&b| b == b'\n').count() + 1;

@@ -16,16 +16,16 @@ use regorus::utils::limits::ExecutionTimerConfig;
 use regorus::{Engine, LimitError, Value};
 use sha2::{Digest, Sha256};
 
+use super::Source;
 use super::check::{check, path_of, refers_outside};
 use super::input::{self, Members};
 use super::outline::Outline;
 use super::parse::{located, parse};
 use super::plain::plain;
 use super::refuse;
-use super::source::Source;
 
 /// Policies by name, and what evaluates them.
-pub(super) struct Set {
+pub(in crate::policy) struct Set {
     policies: HashMap<Box<str>, Policy>,
     interpreters: Pool<Engine>,
     prototype: Engine,
@@ -226,7 +226,7 @@ impl From<VmError> for Failure {
 fn document(policy: &Policy, input: &PolicyInput<'_>, members: Members) -> Result<Value, PolicyUnavailable> {
     input::document(input, members).map_err(|error| {
         PolicyUnavailable::new(
-            PolicyErrorKind::Evaluation,
+            PolicyErrorKind::Input,
             format!("policy `{}` cannot be given the number `{}`", policy.file, error.number()),
         )
     })

@@ -1,11 +1,11 @@
 //! The two ways of evaluation agree wherever the faster one is taken.
 
 use super::*;
-use crate::policy::rego::source;
+use crate::policy::rego::REGO;
 
 fn set(body: &str) -> Set {
     let text = format!("package t\nimport rego.v1\n{body}");
-    Set::build(&[source::given("t", text).unwrap()], Duration::from_secs(1))
+    Set::build(&[REGO.given("t", text).unwrap()], Duration::from_secs(1))
         .unwrap_or_else(|e| panic!("{body}\n{e}"))
 }
 
@@ -96,7 +96,7 @@ fn whatever_is_loaded_decides_the_same_both_ways() {
     for _ in 0..1500 {
         let body = dice.any_policy();
         let text = format!("package t\nimport rego.v1\n{body}");
-        let Ok(set) = Set::build(&[source::given("t", text).unwrap()], Duration::from_secs(1)) else {
+        let Ok(set) = Set::build(&[REGO.given("t", text).unwrap()], Duration::from_secs(1)) else {
             refused += 1;
             continue;
         };
@@ -147,7 +147,7 @@ fn no_built_in_is_undefined_for_a_wrong_argument() {
         let args = ["input[0]", "input[1]", "input[2]", "input[3]"].get(..usize::from(arity.min(4))).unwrap();
         let call = format!("{name}({})", args.join(", "));
         let text = format!("package t\nimport rego.v1\nallow if not ok\nok if {{ x := {call} }}");
-        let Ok(set) = Set::build(&[source::given("t", text).unwrap()], Duration::from_secs(1)) else {
+        let Ok(set) = Set::build(&[REGO.given("t", text).unwrap()], Duration::from_secs(1)) else {
             continue;
         };
         tried += 1;

@@ -1,0 +1,5 @@
+package conformance.undefined
+
+import rego.v1
+
+allow if input.trust_score > 99

@@ -1,0 +1,191 @@
+//! The requests to a policy store, each within its time.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_config::SdkConfig;
+use aws_sdk_verifiedpermissions::Client;
+use aws_sdk_verifiedpermissions::config::interceptors::BeforeDeserializationInterceptorContextMut;
+use aws_sdk_verifiedpermissions::config::{Builder, ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_verifiedpermissions::error::BoxError;
+use aws_sdk_verifiedpermissions::operation::is_authorized::IsAuthorizedOutput;
+use aws_sdk_verifiedpermissions::types::{ActionIdentifier, ContextDefinition, EntityIdentifier};
+use aws_smithy_types::body::SdkBody;
+use http_body_util::Limited;
+use kest_core::error::{PolicyErrorKind, PolicyUnavailable};
+use kest_core::policy::Decision;
+use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
+use tokio::time::{Instant, timeout_at};
+
+use super::answer::{self, Asked, Said};
+use super::listing::{Listing, Listings};
+use super::question::Question;
+use super::settings::Settings;
+use crate::aws::{Attempts, FailureKind, Service, place};
+use crate::policy::cedar_form::{ACTION, PRINCIPAL, RESOURCE};
+
+/// What clones of an engine share.
+pub(super) struct Shared {
+    settings: Settings,
+    store: OnceCell<Store>,
+    listings: Listings,
+    /// Requests that may be under way.
+    slots: Semaphore,
+}
+
+/// A policy store that can be asked.
+pub(super) struct Store {
+    pub(super) client: Client,
+    pub(super) id: String,
+    pub(super) place: String,
+    pub(super) max_bytes: usize,
+}
+
+/// Time enough for credentials and a first connection.
+const FIRST: Duration = Duration::from_secs(10);
+
+impl Shared {
+    pub(super) fn new(settings: Settings) -> Arc<Self> {
+        let slots = Semaphore::new(settings.max_connections.min(Semaphore::MAX_PERMITS));
+        Arc::new(Self { settings, store: OnceCell::new(), listings: Listings::default(), slots })
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// One decision, in the time of one decision.
+    pub(super) async fn decide(&self, question: Question) -> Result<Decision, PolicyUnavailable> {
+        let budget = Budget::new(self.settings.access.timeout);
+        let policy = question.policy.clone();
+        let ready = async { Ok::<_, PolicyUnavailable>((self.store().await?, self.slot().await?)) };
+        let (store, _slot) = budget.run(ready).await.unwrap_or_else(|| {
+            let asked = Asked { policy: &policy, place: "AWS", timeout: budget.timeout };
+            Err(asked.is_authorized().timed_out().into())
+        })?;
+        let asked = Asked { policy: &policy, place: &store.place, timeout: budget.timeout };
+        let answer = budget.run(store.is_authorized(question, &asked)).await;
+        let answer = answer.unwrap_or_else(|| Err(asked.is_authorized().timed_out().into()))?;
+        match answer::read(&answer, &asked)? {
+            Said::Allow => Ok(Decision::allow()),
+            Said::Forbidden(reason) => Ok(Decision::Deny { reason: Some(reason) }),
+            Said::NotPermitted => match &*self.listings.latest(store, &asked, &budget).await {
+                Listing::Names(names) if !names.contains(&policy) => Err(answer::unknown(&asked, store)),
+                Listing::Names(_) | Listing::Any => Ok(Decision::deny()),
+                Listing::Unread(why) => Ok(Decision::Deny { reason: Some(answer::nobody_permits(why)) }),
+            },
+        }
+    }
+
+    pub(super) async fn initialize(&self) -> Result<(), PolicyUnavailable> {
+        let budget = Budget::new(FIRST.max(self.settings.access.timeout));
+        let request = |place| Asked { policy: "", place, timeout: budget.timeout }.list_policies();
+        let late = |place| PolicyUnavailable::from(request(place).timed_out());
+        let store = budget.run(self.store()).await.unwrap_or_else(|| Err(late("AWS")))?;
+        match budget.run(store.policies(None)).await {
+            Some(Ok(_)) => Ok(()),
+            // It need not be allowed: credentials and store have been found.
+            Some(Err(error)) if request(&store.place).failed(&error).kind == FailureKind::Denied => Ok(()),
+            Some(Err(error)) => Err(answer::failed(&request(&store.place), store, &error)),
+            None => Err(late(&store.place)),
+        }
+    }
+
+    pub(super) async fn store(&self) -> Result<&Store, PolicyUnavailable> {
+        self.store
+            .get_or_try_init(|| async {
+                let access = &self.settings.access;
+                // STS too: it may give the credentials.
+                let sdk = access.load(Attempts::One, &[Service::VerifiedPermissions, Service::Sts]).await?;
+                Store::new(&sdk, &self.settings)
+            })
+            .await
+    }
+
+    async fn slot(&self) -> Result<SemaphorePermit<'_>, PolicyUnavailable> {
+        // INVARIANT: the slots are never closed.
+        let closed = |error: tokio::sync::AcquireError| {
+            PolicyUnavailable::new(PolicyErrorKind::Connection, error.to_string())
+        };
+        self.slots.acquire().await.map_err(closed)
+    }
+}
+
+impl Store {
+    fn new(sdk: &SdkConfig, settings: &Settings) -> Result<Self, PolicyUnavailable> {
+        let Some(region) = sdk.region() else {
+            let message = "no AWS region is known; set `AWS_REGION`, or give one to the builder";
+            return Err(PolicyUnavailable::new(PolicyErrorKind::Load, message));
+        };
+        let max_bytes = settings.max_bytes;
+        Ok(Self {
+            client: Client::from_conf(Builder::from(sdk).interceptor(Limit(max_bytes)).build()),
+            id: settings.store.clone(),
+            place: place(Service::VerifiedPermissions, sdk, region.as_ref()),
+            max_bytes,
+        })
+    }
+
+    async fn is_authorized(
+        &self,
+        question: Question,
+        asked: &Asked<'_>,
+    ) -> Result<IsAuthorizedOutput, PolicyUnavailable> {
+        let Question { policy, principal, resource, context } = question;
+        let entity = |kind: &str, id: String| {
+            EntityIdentifier::builder().entity_type(kind).entity_id(id).build().map_err(answer::unbuilt)
+        };
+        let action = ActionIdentifier::builder().action_type(ACTION).action_id(policy).build();
+        let request = self
+            .client
+            .is_authorized()
+            .policy_store_id(&self.id)
+            .principal(entity(PRINCIPAL, principal)?)
+            .action(action.map_err(answer::unbuilt)?)
+            .resource(entity(RESOURCE, resource)?)
+            .context(ContextDefinition::ContextMap(context));
+        request.send().await.map_err(|error| answer::failed(&asked.is_authorized(), self, &error))
+    }
+}
+
+/// The time that all requests for one decision have together.
+pub(super) struct Budget {
+    pub(super) timeout: Duration,
+    end: Instant,
+}
+
+impl Budget {
+    fn new(timeout: Duration) -> Self {
+        // A century is as good as for ever, and can be added.
+        let end = Instant::now() + timeout.min(Duration::from_secs(3_153_600_000));
+        Self { timeout, end }
+    }
+
+    /// What comes of it, or nothing when the time is over.
+    pub(super) async fn run<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        timeout_at(self.end, work).await.ok()
+    }
+}
+
+/// Bounds the answers. Spec §17.
+#[derive(Debug)]
+struct Limit(usize);
+
+impl Intercept for Limit {
+    fn name(&self) -> &'static str {
+        "KestLimit"
+    }
+
+    fn modify_before_deserialization(
+        &self,
+        context: &mut BeforeDeserializationInterceptorContextMut<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let body = context.response_mut().body_mut();
+        let unbounded = std::mem::replace(body, SdkBody::taken());
+        *body = SdkBody::from_body_1_x(Limited::new(unbounded, self.0));
+        Ok(())
+    }
+}

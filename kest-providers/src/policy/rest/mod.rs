@@ -1,0 +1,142 @@
+//! Questions to a policy server over HTTP/1.1: one request, one bounded answer. Spec §11.
+//!
+//! Nothing is tried twice and no redirect is followed. There is no decompression, so an answer is as large as it
+//! looks, and no proxy.
+
+mod address;
+mod answer;
+mod connection;
+mod credentials;
+mod settings;
+mod tls;
+mod turn;
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kest_core::error::{PolicyErrorKind, PolicyUnavailable};
+use kest_core::policy::{Decision, PolicyRequest};
+use kest_core::text::Quoted;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use self::address::Endpoint;
+pub(super) use self::answer::Answer;
+use self::connection::Pool;
+use self::credentials::Authorization;
+pub(super) use self::credentials::Secret;
+pub(super) use self::settings::{Settings, knobs};
+pub(super) use self::turn::Turn;
+use crate::bridge::{self, BridgeError};
+
+/// A policy server. Clones share its connections.
+#[derive(Clone)]
+pub(super) struct Rest(Arc<Shared>);
+
+struct Shared {
+    /// The product, for messages.
+    server: &'static str,
+    endpoint: Endpoint,
+    authorization: Authorization,
+    pool: Pool,
+    /// Requests that may be under way.
+    slots: Arc<Semaphore>,
+    limits: Limits,
+}
+
+/// Bounds of time and size.
+#[derive(Clone, Debug)]
+struct Limits {
+    timeout: Duration,
+    queue_timeout: Duration,
+    max_connections: usize,
+    max_bytes: usize,
+}
+
+impl Rest {
+    /// A turn to ask about a policy, once fewer requests are under way than may be. Time runs from then on.
+    pub(super) async fn turn(&self, policy: &str) -> Result<Turn, PolicyUnavailable> {
+        let limits = &self.0.limits;
+        let slot = Arc::clone(&self.0.slots).acquire_owned();
+        let slot = match tokio::time::timeout(limits.queue_timeout, slot).await {
+            // INVARIANT: the slots are never closed.
+            Ok(slot) => slot.map_err(|error| self.fail(policy, PolicyErrorKind::Connection, error))?,
+            Err(_) => {
+                let Limits { queue_timeout, max_connections, .. } = limits;
+                let why = format!(
+                    "its turn did not come within {queue_timeout:?} behind {max_connections} requests under way; \
+                     raise `max_connections` or `queue_timeout`, or ask less often"
+                );
+                return Err(self.fail(policy, PolicyErrorKind::Timeout, why));
+            }
+        };
+        Ok(Turn::new(self.clone(), policy, Instant::now() + limits.timeout, slot))
+    }
+
+    fn fail(&self, policy: &str, kind: PolicyErrorKind, why: impl fmt::Display) -> PolicyUnavailable {
+        let Shared { server, endpoint, .. } = &*self.0;
+        let policy = Quoted(policy);
+        let said = format!("policy {policy} could not be asked of {server} at `{endpoint}`: {why}");
+        PolicyUnavailable::new(kind, said)
+    }
+}
+
+impl fmt::Debug for Rest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Shared { server, endpoint, limits, .. } = &*self.0;
+        f.debug_struct("Rest")
+            .field("server", server)
+            .field("url", &endpoint.to_string())
+            .field("limits", limits)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Decides on the bridge while the calling thread waits.
+pub(super) fn wait<F>(request: &PolicyRequest<'_>, work: F) -> Result<Decision, PolicyUnavailable>
+where
+    F: Future<Output = Result<Decision, PolicyUnavailable>> + Send + 'static,
+{
+    bridge::block_on(work).map_err(|error| bridged(request, error))?
+}
+
+/// Decides on the bridge, for as long as the caller wants to know.
+pub(super) async fn follow<F>(request: &PolicyRequest<'_>, work: F) -> Result<Decision, PolicyUnavailable>
+where
+    F: Future<Output = Result<Decision, PolicyUnavailable>> + Send + 'static,
+{
+    bridge::run_wanted(work).await.map_err(|error| bridged(request, error))?
+}
+
+fn bridged(request: &PolicyRequest<'_>, error: BridgeError) -> PolicyUnavailable {
+    let policy = Quoted(request.policy);
+    PolicyUnavailable::new(
+        PolicyErrorKind::Connection,
+        format!("policy {policy} could not be asked: {error}"),
+    )
+    .with_source(error)
+}
+
+/// The name, if it is one: what else it might say to a URL path or a Cedar literal is nobody's policy.
+pub(super) fn checked_name(name: &str) -> Result<&str, PolicyUnavailable> {
+    let good = |segment: &str| {
+        !segment.is_empty() && segment.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'-'))
+    };
+    if name.split('/').all(good) {
+        return Ok(name);
+    }
+    Err(PolicyUnavailable::new(
+        PolicyErrorKind::UnknownPolicy,
+        format!(
+            "{} is not a policy name; a name is a path such as `kest/allow_trusted` of letters, digits, `_` and `-`",
+            Quoted(name)
+        ),
+    ))
+}
+
+/// A setting that cannot be used.
+pub(super) fn refuse(why: impl Into<String>) -> PolicyUnavailable {
+    PolicyUnavailable::new(PolicyErrorKind::Load, why)
+}

@@ -1,0 +1,373 @@
+//! Cedar in this process: what is loaded, what is refused, and what a schema adds.
+#![cfg(feature = "cedar")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+#[path = "support/folder.rs"]
+mod folder;
+#[path = "support/log.rs"]
+mod log;
+#[path = "support/mod.rs"]
+mod support;
+
+use folder::Folder;
+use kest_core::error::{PolicyErrorKind, PolicyUnavailable};
+use kest_core::policy::{Decision, PolicyEngine, PolicyRequest};
+use kest_providers::policy::CedarEngine;
+use serde_json::json;
+use support::Call;
+
+const ANY: &str = "permit (principal, action, resource);";
+
+fn refusal(engine: Result<CedarEngine, PolicyUnavailable>) -> String {
+    let error = engine.unwrap_err();
+    assert_eq!(error.kind(), PolicyErrorKind::Load, "{error}");
+    error.to_string()
+}
+
+fn allows(engine: &CedarEngine, policy: &str, call: &Call) -> Result<bool, PolicyUnavailable> {
+    Ok(match engine.evaluate(&PolicyRequest { policy, input: &call.input().as_input() })? {
+        Decision::Allow { .. } => true,
+        Decision::Deny { .. } => false,
+    })
+}
+
+#[test]
+fn wrong_files_are_refused_each_for_its_reason() {
+    for (name, text, expected) in [
+        ("a/b", "permit (principal, action, resource)\n\n", "a/b.cedar:1:37: unexpected end of input"),
+        (
+            "a",
+            "permit (principal, action, resource);\n  forbid (principal action, resource);",
+            "a.cedar:2:21: unexpected token `action`",
+        ),
+        ("a", "permit (principal, action, resource) when { nosuch(1) };", "a.cedar:1:"),
+        ("a", "permit (principal, action, resource) when { context.x.nosuch() };", "a.cedar:1:"),
+        ("a", "permit (principal, action, resource) when { 99999999999999999999 == 1 };", "a.cedar:1:"),
+        ("a", "", "`a.cedar` holds no policy; write a `permit`"),
+        ("a", "// permit (principal, action, resource);", "`a.cedar` holds no policy"),
+        (
+            "a",
+            "permit (principal, action, resource);\npermit (principal == ?principal, action, resource);",
+            "a.cedar:2: nothing fills this template in",
+        ),
+        (
+            "a",
+            "permit (principal, action, resource in ?resource);",
+            "a.cedar:1: nothing fills this template in",
+        ),
+        ("a.b", ANY, "`a.b` is no policy name; use letters, digits, `_` and `-`"),
+        ("../a", ANY, "`..` is no policy name"),
+        ("a//b", ANY, "`` is no policy name"),
+        ("", ANY, "`` is no policy name"),
+        ("a/ä", ANY, "`ä` is no policy name"),
+        ("a b", ANY, "`a b` is no policy name"),
+    ] {
+        let message = refusal(CedarEngine::from_sources([(name, text)]));
+        assert!(message.contains(expected), "{text}: {message}");
+    }
+    let message = refusal(CedarEngine::builder().build());
+    assert_eq!(message, "no policy is given; name a folder or a source");
+    let message = refusal(CedarEngine::from_sources([("a", ANY), ("a.cedar", ANY)]));
+    assert_eq!(message, "policy `a` is given twice; leave one");
+    let large = format!("{ANY}//{}", " ".repeat(1024 * 1024));
+    assert!(refusal(CedarEngine::from_sources([("a", large)])).contains("a policy may have 1048576 bytes"));
+}
+
+#[test]
+fn a_scope_that_can_never_match_is_refused_by_file_and_line() {
+    for (scope, expected) in [
+        (
+            r#"principal, action == Action::"a/c", resource"#,
+            r#"the action of this policy is never `Action::"a/b"`; write `action == Action::"a/b"`"#,
+        ),
+        (r#"principal, action == Action::"a/b ", resource"#, "the action of this policy"),
+        (r#"principal, action == Kest::Action::"a/b", resource"#, "the action of this policy"),
+        (r#"principal, action in [Action::"a", Action::"a/c"], resource"#, "the action of this policy"),
+        (r#"principal, action in Action::"a", resource"#, "the action of this policy"),
+        (r#"principal, action in [], resource"#, "the action of this policy"),
+        (r#"principal == User::"w", action, resource"#, "the principal of this policy is never a `Workload`"),
+        (r#"principal in Group::"w", action, resource"#, "the principal of this policy"),
+        (r#"principal is User, action, resource"#, "the principal of this policy"),
+        (r#"principal is Workload in Group::"w", action, resource"#, "the principal of this policy"),
+        (r#"principal is User in Workload::"w", action, resource"#, "the principal of this policy"),
+        (r#"principal is Kest::Workload, action, resource"#, "the principal of this policy"),
+        (
+            r#"principal, action, resource == Document::"d""#,
+            "the resource of this policy is never a `Resource`",
+        ),
+        (r#"principal, action, resource in Folder::"d""#, "the resource of this policy"),
+        (r#"principal, action, resource is Document"#, "the resource of this policy"),
+        (r#"principal, action, resource is Resource in Folder::"d""#, "the resource of this policy"),
+        (r#"principal, action, resource is Document in Resource::"d""#, "the resource of this policy"),
+    ] {
+        for effect in ["permit", "forbid"] {
+            let text = format!("{ANY}\n\n// why\n@reason(\"x\")\n{effect} ({scope});");
+            let message = refusal(CedarEngine::from_sources([("a/b", text)]));
+            assert!(message.starts_with("a/b.cedar:4: "), "{message}");
+            assert!(message.contains(expected), "{scope}: {message}");
+        }
+    }
+    for scope in [
+        r#"principal, action == Action::"a/b", resource"#,
+        r#"principal, action in [Action::"a/c", Action::"a/b"], resource"#,
+        r#"principal, action in Action::"a/b", resource"#,
+        r#"principal == Workload::"spiffe://kest.internal/orders", action, resource"#,
+        r#"principal in Workload::"spiffe://kest.internal/orders", action, resource"#,
+        r#"principal is Workload, action, resource is Resource in Resource::"DOC-456""#,
+        r#"principal is Workload in Workload::"spiffe://kest.internal/orders", action, resource == Resource::"DOC-456""#,
+    ] {
+        let engine = CedarEngine::from_sources([("a/b", format!("permit ({scope});"))]).unwrap();
+        assert!(allows(&engine, "a/b", &Call::new(0)).unwrap(), "{scope}");
+    }
+}
+
+#[test]
+fn what_is_allowed_to_nest_and_chain_does_not_exhaust_the_stack() {
+    let whole = |condition: String| format!("permit (principal, action, resource) when {{ {condition} }};");
+    let nested =
+        |open: &str, inner: &str, close: &str| format!("{}{inner}{}", open.repeat(60), close.repeat(60));
+    for condition in [
+        nested("(", "true", ")"),
+        nested("[", "1", "]") + " == []",
+        nested("{a: ", "1", "}") + " == {}",
+        nested("if true then (", "true", ") else false"),
+        vec!["context.trust_score == 40"; 300].join(" && "),
+        vec!["context.trust_score == 40"; 300].join(" || "),
+        vec!["1"; 900].join(" + ") + " == 900",
+        vec!["1"; 900].join(" * ") + " == 1",
+        format!("context{} == 1", ".a".repeat(900)),
+        "if true then false else ".repeat(900) + "true",
+    ] {
+        let engine = CedarEngine::from_sources([("t", whole(condition.clone()))]).unwrap();
+        // On a small stack the evaluator may give up, and say so.
+        if let Err(error) = allows(&engine, "t", &Call::new(40)) {
+            assert_eq!(error.kind(), PolicyErrorKind::Evaluation, "{error}");
+        }
+    }
+    for condition in [
+        nested("((", "true", "))"),
+        vec!["true"; 1000].join(" && "),
+        format!("{}true", "!".repeat(2000)),
+        format!("context{} == 1", ".a".repeat(2000)),
+        "if true then false else ".repeat(2000) + "true",
+        format!("context{} == 1", "[\"a\"]".repeat(2000)),
+    ] {
+        let message = refusal(CedarEngine::from_sources([("t", whole(condition))]));
+        assert!(message.starts_with("t.cedar:1: ") && message.ends_with("; divide it"), "{message}");
+    }
+    // Many policies, and many members of one set, are neither.
+    let many = ANY.repeat(5_000);
+    let set = format!(
+        "[{}].contains(context.trust_score)",
+        (0..5_000).map(|n| n.to_string()).collect::<Vec<_>>().join(",")
+    );
+    for text in [many, whole(set)] {
+        assert!(allows(&CedarEngine::from_sources([("t", text)]).unwrap(), "t", &Call::new(40)).unwrap());
+    }
+}
+
+#[test]
+fn folders_are_read_safely() {
+    let folder = Folder::new("cedar-folders");
+    let outside = Folder::new("cedar-outside");
+    let load = || CedarEngine::from_dir(&folder.0);
+    assert!(refusal(CedarEngine::from_dir(folder.0.join("absent"))).contains("cannot be read"));
+    assert!(refusal(load()).contains("holds no policy; a policy `a/b` is the file `a/b.cedar` in it"));
+    folder.write("a/b-c.cedar", ANY);
+    folder.write("a/x.rego", "another language");
+    folder.write("notes.cedarschema", "nor this");
+    folder.write("..2026/d.cedar", ANY);
+    std::os::unix::fs::symlink(folder.0.join("..2026/d.cedar"), folder.0.join("d.cedar")).unwrap();
+    assert_eq!(load().unwrap().names(), ["a/b-c", "d"]);
+
+    outside.write("e.cedar", ANY);
+    std::os::unix::fs::symlink(outside.0.join("e.cedar"), folder.0.join("e.cedar")).unwrap();
+    assert!(refusal(load()).contains("link out of the policy folder"));
+    folder.remove("e.cedar");
+    folder.write("a b.cedar", ANY);
+    assert!(refusal(load()).contains("`a b` is no policy name"));
+    folder.remove("a b.cedar");
+    folder.write("big.cedar", &format!("{ANY}//{}", " ".repeat(1024 * 1024)));
+    assert!(refusal(load()).contains("a policy may have"));
+    folder.remove("big.cedar");
+    std::fs::write(folder.0.join("latin.cedar"), b"// \xe4").unwrap();
+    assert!(refusal(load()).contains("latin.cedar"));
+    folder.remove("latin.cedar");
+    // Opening it would wait for somebody to write.
+    let _socket = std::os::unix::net::UnixListener::bind(folder.0.join("s.cedar")).unwrap();
+    assert!(refusal(load()).contains("no regular file"));
+}
+
+#[test]
+fn a_reload_takes_over_whole_or_not_at_all() {
+    let folder = Folder::new("cedar-reload");
+    let text = |limit: u8| {
+        format!("permit (principal, action, resource) when {{ context.trust_score >= {limit} }};")
+    };
+    folder.write("t.cedar", &text(40));
+    let engine = CedarEngine::from_dir(&folder.0).unwrap();
+    let call = Call::new(20);
+    assert!(!allows(&engine, "t", &call).unwrap());
+    folder.write("t.cedar", &text(10));
+    folder.write("broken.cedar", "permit (");
+    assert_eq!(engine.reload().unwrap_err().kind(), PolicyErrorKind::Load);
+    assert!(!allows(&engine, "t", &call).unwrap(), "the old set stays");
+    folder.remove("broken.cedar");
+    engine.reload().unwrap();
+    assert!(allows(&engine, "t", &call).unwrap());
+    folder.remove("t.cedar");
+    assert!(engine.reload().is_err());
+    assert!(allows(&engine, "t", &call).unwrap());
+}
+
+const SCHEMA: &str = r#"
+entity Workload;
+entity Resource;
+type Flat = {
+    trust_score: Long,
+    "object.attributes.amount"?: Long,
+    "subject.user.sub": String,
+};
+type Asked = Flat;
+action "all";
+action "t" in ["all"] appliesTo { principal: Workload, resource: Resource, context: Asked };
+action "none" appliesTo { principal: Workload, resource: Resource };
+action "users" appliesTo { principal: User, resource: Resource };
+entity User;
+"#;
+
+fn with_schema(name: &str, text: &str) -> Result<CedarEngine, PolicyUnavailable> {
+    CedarEngine::builder().source(name, text).schema(SCHEMA).build()
+}
+
+#[test]
+fn a_schema_validates_policies_when_they_are_loaded() {
+    for (name, text, expected) in [
+        (
+            "t",
+            "\n  forbid (principal, action == Action::\"t\", resource)\n  when { context.trst_score < 40 };",
+            "t.cedar:3:10: for policy `t.cedar:2`, attribute `trst_score`",
+        ),
+        (
+            "t",
+            "permit (principal, action == Action::\"t\", resource) when { context.trust_score > \"1\" };",
+            "type",
+        ),
+        // Not asked for with `has`, although it is optional.
+        (
+            "t",
+            "permit (principal, action == Action::\"t\", resource) when { context[\"object.attributes.amount\"] > 1 };",
+            "optional",
+        ),
+        (
+            "t",
+            "permit (principal, action == Action::\"t\", resource) when { principal.name == \"x\" };",
+            "`name`",
+        ),
+        (
+            "t",
+            "forbid (principal, action == Action::\"t\", resource) when { principal == Usr::\"x\" };",
+            "`Usr`",
+        ),
+        (
+            "u",
+            ANY,
+            "`u.cedar` cannot be used: `the schema` has no `Action::\"u\"` for a `Workload` and a `Resource`",
+        ),
+        ("users", ANY, "has no `Action::\"users\"` for a `Workload`"),
+        ("all", ANY, "has no `Action::\"all\"` for a `Workload`"),
+        (
+            "t",
+            "permit (principal, action == Action::\"none\", resource);",
+            "t.cedar:1: the action of this policy is never",
+        ),
+    ] {
+        let message = refusal(with_schema(name, text));
+        assert!(message.contains(expected), "{text}: {message}");
+    }
+    // The hierarchy of actions is the schema's.
+    let engine = with_schema("t", "permit (principal, action in Action::\"all\", resource);").unwrap();
+    let mut call = Call::new(40);
+    call.user = Some(json!({"sub": "alice"}));
+    assert!(allows(&engine, "t", &call).unwrap());
+}
+
+#[test]
+fn a_schema_that_cannot_be_used_is_refused() {
+    for (schema, expected) in [
+        ("entity Workload", "the schema:1:"),
+        ("entity Workload;\nentity Workload;", "the schema"),
+        ("action \"t\" appliesTo { principal: Nobody, resource: Nobody };", "the schema"),
+        ("entity Workload;\ntype A = B;\ntype B = A;", "the schema"),
+        (
+            "entity Workload, Resource; action \"t\" appliesTo { principal: Workload, resource: Resource, context: Long };",
+            "the schema",
+        ),
+    ] {
+        let message = refusal(CedarEngine::builder().source("t", ANY).schema(schema).build());
+        assert!(message.contains(expected), "{schema}: {message}");
+    }
+    let folder = Folder::new("cedar-schema");
+    let absent = CedarEngine::builder().source("t", ANY).schema_file(folder.0.join("absent"));
+    assert!(refusal(absent.build()).contains("cannot be read"));
+    folder.write("kest.cedarschema", SCHEMA);
+    let engine = CedarEngine::builder()
+        .source("t", ANY)
+        .schema_file(folder.0.join("kest.cedarschema"))
+        .build()
+        .unwrap();
+    folder.write("kest.cedarschema", "entity");
+    assert!(engine.reload().unwrap_err().to_string().contains("kest.cedarschema:1:"));
+}
+
+#[test]
+fn a_warning_of_the_validator_is_logged() {
+    let log = log::logged(|| {
+        drop(
+            with_schema(
+                "t",
+                "permit (principal, action == Action::\"t\", resource) when { context.trust_score == 1 && false };",
+            )
+            .unwrap(),
+        );
+    });
+    assert_eq!(log.len(), 1, "{log:?}");
+    assert!(log[0].starts_with("WARN policy file t.cedar:1:"), "{log:?}");
+}
+
+#[test]
+fn a_schema_validates_requests_by_what_it_declares() {
+    let engine = with_schema(
+        "t",
+        "permit (principal, action == Action::\"t\", resource) when { context.trust_score >= 40 };
+         forbid (principal, action == Action::\"t\", resource)
+         when { context has \"object.attributes.amount\" && context[\"object.attributes.amount\"] > 100 };",
+    )
+    .unwrap();
+    let mut call = Call::new(40);
+    call.user = Some(json!({"sub": "alice", "undeclared": true}));
+    assert!(allows(&engine, "t", &call).unwrap());
+    call.attributes = json!({"amount": 101, "undeclared": "x"});
+    assert!(!allows(&engine, "t", &call).unwrap());
+
+    let refused = |call: &Call| {
+        let error = allows(&engine, "t", call).unwrap_err();
+        assert_eq!(error.kind(), PolicyErrorKind::Input, "{error}");
+        error.to_string()
+    };
+    call.attributes = json!({"amount": "secret"});
+    let message = refused(&call);
+    assert_eq!(
+        message,
+        "the input does not fit the schema of policy `t.cedar`: a member has another type than declared"
+    );
+    call.attributes = json!({});
+    call.user = Some(json!("alice"));
+    assert_eq!(
+        refused(&call),
+        "the input does not fit the schema of policy `t.cedar`: `subject.user.sub` is missing; declare it optional, \
+         or give it"
+    );
+    // An action without a context is given none.
+    assert!(allows(&with_schema("none", ANY).unwrap(), "none", &call).unwrap());
+}
