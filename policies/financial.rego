@@ -68,7 +68,7 @@ counterparty_clear if {
 }
 
 # Several small payments are a large one.
-total := input.object.attributes.amount + input.object.attributes.spent_today
+total := input.object.attributes.amount + input.object.attributes.spent_today if well_formed
 
 approval_where_needed if {
 	total <= alone_up_to

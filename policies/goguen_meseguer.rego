@@ -55,7 +55,10 @@ met contains taint if some taint in input.subject.taints
 met contains taint if some taint in input.environment.inherited_taints
 
 # What is observed leaves its domain in the lineage.
-marked if concat("", ["domain:", input.object.attributes.domain]) in input.subject.taints
+marked if {
+	known
+	concat("", ["domain:", input.object.attributes.domain]) in input.subject.taints
+}
 
 known_command if input.object.attributes.command in {"observe", "alter"}
 

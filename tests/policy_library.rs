@@ -1,10 +1,15 @@
 //! The examples of docs/policies, through the hook: what the policies of the library make of real calls.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+use std::fs;
+use std::sync::Arc;
+
 use kest::config::Config;
+use kest::policy::{CedarEngine, PolicyEngine, RegoEngine};
 use kest::{Error, Kest, kest_verified};
-use kest_tests::{kest, rego, workload};
+use kest_tests::{kest, payloads, rego, repository, workload};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 fn library() -> Kest {
     kest(&workload("library"), rego())
@@ -202,4 +207,38 @@ fn break_glass_leaves_its_mark_in_all_that_follows() {
     prescribe().unwrap();
     let payloads = kest_tests::payloads(&scope.passport());
     assert_eq!(payloads.last().unwrap()["taints"], json!(["break_glass"]));
+}
+
+#[test]
+fn either_language_decides_and_the_digest_of_the_text_that_did_is_signed() {
+    #[kest_verified(policy = "kest/allow_trusted", source_type = source)]
+    fn publish(source: &'static str) -> Result<(), Error> {
+        Ok(())
+    }
+    let policies = repository().join("policies");
+    let engines: [(&str, Arc<dyn PolicyEngine>); 2] = [
+        ("rego", Arc::new(RegoEngine::from_dir(&policies).unwrap())),
+        ("cedar", Arc::new(CedarEngine::from_dir(&policies).unwrap())),
+    ];
+    for (language, engine) in engines {
+        let digest = |name: &str| {
+            let text = fs::read(policies.join(format!("{name}.{language}"))).unwrap();
+            let hex: String = Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect();
+            format!("sha256:{hex}")
+        };
+        let kest = Kest::builder()
+            .identity(workload("library"))
+            .engine(engine)
+            .config(Config::parse("[policies]\nenterprise = [\"kest\"]").unwrap())
+            .build()
+            .unwrap();
+        let scope = kest.enter();
+        assert!(publish("internet").unwrap_err().is_denied());
+        publish("user_input").unwrap();
+        assert_eq!(
+            payloads(&scope.passport())[0]["metadata"]["policies"],
+            json!({"kest": digest("kest"), "kest/allow_trusted": digest("kest/allow_trusted")}),
+            "{language}"
+        );
+    }
 }

@@ -1,11 +1,14 @@
 //! The public specification's normative test cases, by their names.
 //!
-//! TC-09 (an engine that does not answer) and TC-11 (claim check) belong to parts that this version does not have.
+//! TC-11 (claim check) belongs to a part that this version does not have.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use std::cell::Cell;
+use std::net::TcpListener;
+use std::time::Duration;
 
-use kest::policy::MockPolicyEngine;
+use kest::error::PolicyErrorKind;
+use kest::policy::{MockPolicyEngine, OpaEngine};
 use kest::trust::{TrustEvaluator, TrustModel};
 use kest::verify::{UnverifiedPassport, Verifier, VerifyFailure};
 use kest::{Error, Kest, canonical, kest_verified};
@@ -152,6 +155,36 @@ fn tc_08_multi_policy_logical_and() {
     let error = protected(&ran).unwrap_err();
     assert_eq!(error.denial().unwrap().policy(), "deny_all");
     assert!(!ran.get());
+}
+
+#[test]
+fn tc_09_sidecar_timeout_is_denial() {
+    #[kest_verified(policy = "kest", source_type = "system")]
+    fn protected() -> Result<(), Error> {
+        panic!("the body ran")
+    }
+    #[kest_verified(policy = "kest", source_type = "system")]
+    async fn protected_async() -> Result<(), Error> {
+        panic!("the body ran")
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let silent = OpaEngine::builder().url(format!("http://{address}")).timeout(Duration::from_millis(50));
+    let run_time = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let ends_with = |wanted: PolicyErrorKind| {
+        let kest = kest(&workload("w"), silent.clone().build().unwrap());
+        let scope = kest.enter();
+        for error in [protected().unwrap_err(), run_time.block_on(protected_async()).unwrap_err()] {
+            let Error::PolicyUnavailable(unavailable) = &error else { panic!("{error}") };
+            assert_eq!(unavailable.kind(), wanted, "{error}");
+            assert!(!error.is_denied(), "a server that is not there has not said no");
+        }
+        assert!(scope.passport().is_empty());
+    };
+    // Connections are taken, and nobody answers; then nobody is there.
+    ends_with(PolicyErrorKind::Timeout);
+    drop(listener);
+    ends_with(PolicyErrorKind::Connection);
 }
 
 #[test]

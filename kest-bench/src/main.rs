@@ -7,6 +7,7 @@ mod hook;
 mod keys;
 mod memory;
 mod passports;
+mod policies;
 mod probe;
 mod report;
 
@@ -77,23 +78,29 @@ const POLICIES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../policies");
 const METHOD: &str = "\
 Members of a line:
   name      what was measured, unique apart from `n`
-  n         entries in the passport: before the call, or those verified, parsed, serialised, held
+  n         entries in the passport: before the call, or those verified, parsed, serialised, held; of `policy`, \
+policies of the call
   threads   threads that did it at the same time
   ns        nanoseconds of one call, or of the whole passport
   floor_ns  the floor beside it, measured in the same run and in turns with it
   ratio     the one over the other
   own_ns    a call without the provider's signing and the engine's decision; null elsewhere
+  added_ns  of `policy`: `ns` less `floor_ns`
 
 Floors: of a call, Ed25519 signing, SHA-256 and base64 of the same bytes; of `verify`, verify_strict of the same \
 signing inputs on as many threads; of `sign`, which is there with the feature `aws-lc`, a signature of the same \
 signing input with the same key; of `parse`, a copy of every entry; of `serialize`, one copy of all of them; \
-of `memory`, the serialised passport (`bytes` over `serialised_bytes`).
+of `policy`, the library's own evaluation of the same policies with a ready input; of `memory`, the serialised \
+passport (`bytes` over `serialised_bytes`).
 
 Calls: every call is timed by itself, in a scope of its own that goes on from a verified chain of exactly `n` \
 entries; entering the scope is not timed. Rounds go through all chain lengths, and in each the bare call, the floor \
 and the call under a probe take turns. The probe times signing and decision inside the very call, and what is left \
 of that call is `own_ns`. `ns`, `floor_ns` and `own_ns` are medians, `ratio` is the median over the rounds, and the \
 cost of reading the clock is taken off everywhere.
+
+Policies: what a call with user, object and a parent asks, as the hook asks it: of one snapshot of the engine, with \
+one input for all. Ask and floor take turns; medians.
 
 Passports: the least of several repetitions, in turns with the floor; processor time on one thread, wall time on \
 several. Memory: growth of the anonymous resident memory of a process that makes 10,000 entries.";
@@ -124,6 +131,7 @@ impl Overhead {
     fn run(&self) -> Result<()> {
         let mut report = Report::new(self.only.clone(), self.table);
         hook::measure(&mut report, &self.policies, self.quick)?;
+        policies::measure(&mut report, self.quick)?;
         #[cfg(feature = "aws-lc")]
         keys::measure(&mut report, self.quick)?;
         passports::measure(&mut report, self.quick)?;

@@ -18,6 +18,8 @@ pub(crate) struct Line {
     pub(crate) ratio: Option<f64>,
     pub(crate) own_ns: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) added_ns: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) bytes: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) serialised_bytes: Option<usize>,
@@ -42,9 +44,13 @@ impl Report {
     }
 
     pub(crate) fn add(&mut self, mut line: Line) -> Result<()> {
-        for (value, digits) in
-            [(&mut line.ns, 1), (&mut line.floor_ns, 1), (&mut line.ratio, 4), (&mut line.own_ns, 1)]
-        {
+        for (value, digits) in [
+            (&mut line.ns, 1),
+            (&mut line.floor_ns, 1),
+            (&mut line.ratio, 4),
+            (&mut line.own_ns, 1),
+            (&mut line.added_ns, 1),
+        ] {
             let scale = 10_f64.powi(digits);
             *value = value.map(|value| (value * scale).round() / scale);
         }
@@ -60,7 +66,11 @@ impl Report {
             return Ok(());
         }
         let mut out = io::stderr().lock();
-        writeln!(out, "{:<32} {:>7} {:>14} {:>14} {:>7} {:>8}", "name", "n", "ns", "floor", "ratio", "own")?;
+        writeln!(
+            out,
+            "{:<32} {:>7} {:>14} {:>14} {:>7} {:>9}",
+            "name", "n", "ns", "floor", "ratio", "own/added"
+        )?;
         for line in &self.lines {
             let (cost, floor) = match (line.bytes, line.serialised_bytes) {
                 (Some(bytes), Some(floor)) => (format!("{bytes} B"), format!("{floor} B")),
@@ -68,11 +78,11 @@ impl Report {
             };
             writeln!(
                 out,
-                "{:<32} {:>7} {cost:>14} {floor:>14} {:>7} {:>8}",
+                "{:<32} {:>7} {cost:>14} {floor:>14} {:>7} {:>9}",
                 line.name,
                 line.n,
                 number(line.ratio, 3),
-                number(line.own_ns, 0)
+                number(line.own_ns.or(line.added_ns), 0)
             )?;
         }
         Ok(())

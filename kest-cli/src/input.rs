@@ -177,6 +177,19 @@ pub(crate) fn config(explicit: Option<&Path>) -> Result<Option<Config>, Unusable
     Config::read(&path).map(Some).map_err(|error| Unusable(error.to_string()))
 }
 
+/// Reads a file that is one: a pipe or a device could keep the command for ever.
+///
+/// # Errors
+/// When it is none, cannot be read or is larger than `limit`.
+pub(crate) fn regular(path: &Path, what: &str, limit: u64) -> Result<Vec<u8>, Unusable> {
+    match path.metadata() {
+        Ok(metadata) if !metadata.is_file() && !metadata.is_dir() => {
+            Err(Unusable(format!("cannot read the {what} `{}`: it is no regular file", path.display())))
+        }
+        Ok(_) | Err(_) => file(path, what, limit),
+    }
+}
+
 fn file(path: &Path, what: &str, limit: u64) -> Result<Vec<u8>, Unusable> {
     let name = format!("`{}`", path.display());
     let cannot = |error: io::Error| Unusable(format!("cannot read the {what} {name}: {error}"));

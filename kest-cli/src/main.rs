@@ -1,4 +1,4 @@
-//! The command `kest`: verify and look at passports, and at the identity of this process. Spec §14.
+//! The command `kest`: verify and look at passports, at the identity of this process, and at policies. Spec §14.
 
 mod command;
 mod entry;
@@ -7,6 +7,7 @@ mod graph;
 mod identity;
 mod input;
 mod output;
+mod policy;
 mod text;
 mod verdict;
 
@@ -14,7 +15,7 @@ use std::process::ExitCode;
 
 use clap::{ColorChoice, Parser, Subcommand, ValueEnum};
 
-use crate::command::{keys, show, verify, whoami};
+use crate::command::{keys, policy as policies, show, verify, whoami};
 use crate::input::Unusable;
 use crate::output::Out;
 
@@ -39,6 +40,8 @@ Examples:
   kest show passport.json                            look at what a passport claims
   kest whoami                                        say which identity this process has, and why
   kest keys export                                   write what others verify it with
+  kest policy check                                  check policies, and the names of them in the code
+  kest policy test                                   ask policies the cases in their tables
 
 Exit codes: 0 good, 1 bad verdict or no identity, 2 usage error or unreadable input.";
 
@@ -48,6 +51,7 @@ enum Command {
     Show(show::Show),
     Whoami(whoami::Whoami),
     Keys(keys::Keys),
+    Policy(policies::Policy),
 }
 
 /// When to write colours.
@@ -73,6 +77,7 @@ fn main() -> ExitCode {
         Command::Show(show) => show.run(&out),
         Command::Whoami(whoami) => whoami.run(&out),
         Command::Keys(keys) => keys.run(&out),
+        Command::Policy(policy) => policy.run(&out),
     };
     match outcome {
         Ok(Outcome::Good) => ExitCode::SUCCESS,

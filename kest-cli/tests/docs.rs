@@ -1,4 +1,4 @@
-//! The examples of `docs/cli.md` are what the binary writes. `UPDATE_DOCS=1 cargo test -p kest-cli --test docs`
+//! The examples of `docs/cli.md` are what the binary writes, for those of `kest policy` in the folder `tests/project`. `UPDATE_DOCS=1 cargo test -p kest-cli --test docs`
 //! writes them anew.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
@@ -16,15 +16,20 @@ fn the_examples_are_real() {
     let page = fs::read_to_string(&path).unwrap();
     let mut written = String::new();
     let mut examples = 0;
+    let mut folder = vectors();
     let mut lines = page.lines();
     while let Some(line) = lines.next() {
         written.push_str(&format!("{line}\n"));
+        if line.starts_with("## ") {
+            let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/project");
+            folder = if line.starts_with("## `kest policy") { project } else { vectors() };
+        }
         if line != "```console" {
             continue;
         }
         let body: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
         for command in body.iter().filter_map(|line| line.strip_prefix("$ ")) {
-            written.push_str(&format!("$ {command}\n{}", output(command)));
+            written.push_str(&format!("$ {command}\n{}", output(command, &folder)));
             examples += 1;
         }
         written.push_str("```\n");
@@ -37,15 +42,16 @@ fn the_examples_are_real() {
     }
 }
 
-/// What a shell in the folder of the vectors shows.
-fn output(command: &str) -> String {
+/// What a shell in a folder shows.
+fn output(command: &str, folder: &Path) -> String {
     let binary = Path::new(env!("CARGO_BIN_EXE_kest")).parent().unwrap();
     let path = format!("{}:{}", binary.display(), std::env::var("PATH").unwrap());
     let mut shell = Command::new("sh");
-    shell.args(["-c", &format!("{command} 2>&1")]).current_dir(vectors()).env("PATH", path);
+    shell.args(["-c", &format!("{command} 2>&1")]).current_dir(folder).env("PATH", path);
     for variable in IDENTITY_VARIABLES {
         shell.env_remove(variable);
     }
-    let output = shell.env_remove("KEST_CONFIG").stdin(Stdio::null()).output().unwrap();
+    let output =
+        shell.env_remove("KEST_CONFIG").env_remove("KEST_OPA_URL").stdin(Stdio::null()).output().unwrap();
     String::from_utf8(output.stdout).unwrap()
 }

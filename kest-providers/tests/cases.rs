@@ -61,7 +61,7 @@ fn every_difference_is_told() {
         MockPolicyEngine::new(|_| Err(PolicyUnavailable::new(PolicyErrorKind::Timeout, "no answer")));
     let report = table.run("a/b", &failing);
     let told: Vec<_> = report.failures().map(ToString::to_string).collect();
-    assert_eq!(told.len(), 3);
+    assert_eq!(told.len(), 4, "a server that is late has not judged anything: {told:?}");
     assert_eq!(told[1], "`middle`: expected deny, got error (Timeout): no answer");
 }
 
@@ -74,6 +74,30 @@ fn another_reason_is_a_difference() {
         report.to_string(),
         "policy `p`: 1 of 1 case not as expected\n  `n`: expected deny because `a\\nb`, got deny because `a`"
     );
+}
+
+#[test]
+fn an_error_is_one_of_the_policy_or_its_input_and_no_other() {
+    let table = CaseTable::parse(r#"{"cases": [{"name": "n", "input": {}, "decision": "error"}]}"#).unwrap();
+    let passes = |kind| {
+        let engine = MockPolicyEngine::new(move |_| Err(PolicyUnavailable::new(kind, "no")));
+        table.run("p", &engine).passed()
+    };
+    for kind in [PolicyErrorKind::Evaluation, PolicyErrorKind::Input, PolicyErrorKind::MalformedAnswer] {
+        assert!(passes(kind), "{kind:?}");
+    }
+    for kind in [
+        PolicyErrorKind::UnknownPolicy,
+        PolicyErrorKind::Connection,
+        PolicyErrorKind::Timeout,
+        PolicyErrorKind::Status,
+        PolicyErrorKind::Refused,
+        PolicyErrorKind::Throttled,
+        PolicyErrorKind::TooLarge,
+        PolicyErrorKind::Load,
+    ] {
+        assert!(!passes(kind), "{kind:?}");
+    }
 }
 
 #[test]

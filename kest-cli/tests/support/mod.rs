@@ -52,6 +52,7 @@ pub(crate) fn vectors() -> PathBuf {
 pub(crate) fn kest(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kest"));
     command.args(args).current_dir(vectors()).env_remove("KEST_CONFIG").env_remove("NO_COLOR");
+    command.env_remove("KEST_OPA_URL");
     for variable in IDENTITY_VARIABLES {
         command.env_remove(variable);
     }

@@ -55,7 +55,8 @@ pub enum Expected {
         /// Why; `None` takes any reason, and none.
         reason: Option<String>,
     },
-    /// No decision: the engine answers with an error.
+    /// No decision: the policy fails, or cannot be given this input. A name that the engine does not know and a server
+    /// that does not answer are no such error.
     Error,
     /// A denial or an error that follows from the input, never an allow: for values of a wrong type, which Rego can
     /// test and Cedar cannot.
@@ -193,11 +194,12 @@ impl CaseResult {
     pub fn passed(&self) -> bool {
         match (&self.expected, &self.got) {
             (Expected::Allow, Ok(Decision::Allow { .. }))
-            | (Expected::Error, Err(_))
             | (Expected::Refused, Ok(Decision::Deny { .. })) => true,
-            (Expected::Refused, Err(error)) => {
-                matches!(error.kind(), PolicyErrorKind::Evaluation | PolicyErrorKind::Input)
-            }
+            // The policy or its engine judged the input. A misspelt name or a server that is down has judged nothing.
+            (Expected::Error | Expected::Refused, Err(error)) => matches!(
+                error.kind(),
+                PolicyErrorKind::Evaluation | PolicyErrorKind::Input | PolicyErrorKind::MalformedAnswer
+            ),
             (Expected::Deny { reason: wanted }, Ok(Decision::Deny { reason })) => {
                 wanted.is_none() || wanted == reason
             }

@@ -25,10 +25,10 @@ mod unknown;
 mod watch;
 
 #[cfg(feature = "avp")]
-pub use self::avp::{AvpEngine, AvpEngineBuilder};
-#[cfg(feature = "avp")]
 #[doc(hidden)]
 pub use self::avp::StoredPolicy;
+#[cfg(feature = "avp")]
+pub use self::avp::{AvpEngine, AvpEngineBuilder};
 #[cfg(feature = "cedar")]
 pub use self::cedar::{CedarEngine, CedarEngineBuilder};
 #[cfg(feature = "cedar-agent")]

@@ -69,7 +69,8 @@ impl Shared {
                 return Ok(policies);
             }
         }
-        let message = format!("`{}` has more than {} policies; use several stores", store.id, MOST_PAGES * 50);
+        let message =
+            format!("`{}` has more than {} policies; use several stores", store.id, MOST_PAGES * 50);
         Err(PolicyUnavailable::new(PolicyErrorKind::TooLarge, message))
     }
 }
@@ -82,7 +83,10 @@ async fn statement(id: &str, store: &Store, limit: Duration) -> Result<Option<St
         Some(PolicyDefinitionDetail::TemplateLinked(_)) => Ok(None),
         _ => Err(PolicyUnavailable::new(
             PolicyErrorKind::MalformedAnswer,
-            format!("{} has no definition for the policy `{id}`; check that the endpoint is AWS", store.place),
+            format!(
+                "{} has no definition for the policy `{id}`; check that the endpoint is AWS",
+                store.place
+            ),
         )),
     }
 }
