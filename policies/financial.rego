@@ -52,6 +52,7 @@ tainted if {
 }
 
 well_formed if {
+	named(input.object.id)
 	named(input.subject.user.sub)
 	named(input.object.attributes.payee)
 	input.object.attributes.payee != input.subject.user.sub
@@ -81,6 +82,7 @@ approval_where_needed if {
 	input.object.attributes.approval.by != input.subject.user.sub
 	input.object.attributes.approval.by != input.object.attributes.payee
 	total <= approver_limits[input.object.attributes.approval.role]
+	input.object.attributes.approval.payment == input.object.id
 	input.object.attributes.approval.amount == input.object.attributes.amount
 	input.object.attributes.approval.currency == input.object.attributes.currency
 	input.object.attributes.approval.payee == input.object.attributes.payee
@@ -103,7 +105,7 @@ within_limit if total <= limits[input.subject.user.role]
 
 reason := "nobody vouches for this payment's input: trust below 60, raised by this call, or tainted" if {
 	not trusted
-} else := "user, payee, amount, currency or the day's sum is missing or makes no sense, or the user pays himself" if {
+} else := "id, user, payee, amount, currency or the day's sum is missing or senseless, or the user pays himself" if {
 	not well_formed
 } else := "the counterparty is not screened and clear, or in no country that is paid to" if {
 	not counterparty_clear

@@ -4,6 +4,8 @@ package healthcare
 
 import rego.v1
 
+unverified := {"llm_generated", "unverified", "unverified_input"}
+
 # Who may see what for treatment.
 treatment_sections := {
 	"physician": {"demographics", "encounters", "medications", "results", "notes", "psychotherapy_notes", "substance_use"},
@@ -30,14 +32,30 @@ sensitive := {"psychotherapy_notes", "substance_use"}
 default allow := false
 
 allow if {
+	trusted
 	somebody
 	purpose_allows
 }
 
-somebody if {
+# A call that raises its own trust opens no record in the same breath.
+trusted if {
 	input.trust_score >= 40
-	named(input.subject.user.sub)
+	input.environment.trust_override == null
+	not tainted
 }
+
+tainted if {
+	some taint in input.subject.taints
+	taint in unverified
+}
+
+# Also what this very call would remove.
+tainted if {
+	some taint in input.environment.inherited_taints
+	taint in unverified
+}
+
+somebody if named(input.subject.user.sub)
 
 # 164.506, 164.514(d): treatment, by those who treat, what their role needs.
 purpose_allows if {
@@ -101,6 +119,7 @@ consented if not sensitive_sections
 
 consented if {
 	is_array(input.object.attributes.consent)
+	is_array(input.object.attributes.sections)
 	every consent in input.object.attributes.consent {
 		consent in sensitive
 	}
@@ -114,6 +133,7 @@ plain_or_consented(section) if not section in sensitive
 plain_or_consented(section) if section in input.object.attributes.consent
 
 sensitive_sections if {
+	is_array(input.object.attributes.sections)
 	some section in input.object.attributes.sections
 	section in sensitive
 }
@@ -128,8 +148,8 @@ treats if {
 	input.object.attributes.relationship in {"treating", "referred"}
 }
 
-reason := "the call's trust score is below 40" if {
-	input.trust_score < 40
+reason := "nobody vouches for this call's input: trust below 40, raised by this call, or tainted" if {
+	not trusted
 } else := "nobody is named as the user (`sub`)" if {
 	not somebody
 } else := "sensitive sections need the patient's consent by name" if {

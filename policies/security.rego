@@ -17,7 +17,7 @@ allow if {
 allow if {
 	untouched
 	input.trust_score >= 80
-	input.subject.user != null
+	somebody
 	not tainted
 }
 
@@ -31,6 +31,11 @@ allow if {
 # An object that does not say so is privileged.
 ordinary if input.object.attributes.privileged == false
 
+# A name, or an object with one.
+somebody if named(input.subject.user)
+
+somebody if named(input.subject.user.sub)
+
 # Everything that came in tainted still is, and the score is no higher than what came in.
 untouched if {
 	every taint in input.environment.inherited_taints {
@@ -41,7 +46,9 @@ untouched if {
 
 not_raised if input.environment.trust_override == null
 
+# An override also hides the score of a source of the call's own, such as a model.
 not_raised if {
+	input.environment.source_type == null
 	is_number(input.environment.inherited_trust_score)
 	input.environment.trust_override <= input.environment.inherited_trust_score
 }
@@ -60,8 +67,10 @@ approved if {
 	input.object.attributes.approval.function == input.environment.function
 }
 
-# Not from nothing (a root), not from an adversary or a bare model (0), and not to what only systems have.
+# Not from nothing (a root), not what this call brings in itself, not from an adversary or a bare model (0), and not to
+# what only systems have.
 worth_raising if {
+	input.environment.source_type == null
 	is_number(input.environment.inherited_trust_score)
 	input.environment.inherited_trust_score >= 10
 	input.trust_score <= 90
@@ -78,10 +87,10 @@ reason := "raising trust or removing taints is not for a privileged call (one wh
 } else := "somebody else must approve that this function raises trust or removes taints, and no agent does it" if {
 	not untouched
 	not approved
-} else := "what came in is worth too little, or the claim too much, to raise or clean it" if {
+} else := "what came in is worth too little, or the claim too much, to raise or clean it, or this call is a source" if {
 	not untouched
 } else := "a privileged call needs a named user" if {
-	input.subject.user == null
+	not somebody
 } else := "a privileged call takes no unverified data" if {
 	tainted
 } else := "a privileged call needs a trust score of 80"

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use kest_core::config::Config;
+use kest_core::error::ConfigurationError;
 use kest_core::verify::{Anchors, BundleError, KeySource, SpiffeId, TrustBundles, UnverifiedPassport};
 
 /// The largest passport that is read: some 200,000 entries.
@@ -174,7 +175,12 @@ pub(crate) fn config(explicit: Option<&Path>) -> Result<Option<Config>, Unusable
     let named =
         named.or_else(|| env::var_os("KEST_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from));
     let Some(path) = named else { return Ok(None) };
-    Config::read(&path).map(Some).map_err(|error| Unusable(error.to_string()))
+    Config::read(&path).map(Some).map_err(|error| malformed(&error))
+}
+
+/// What is wrong with a configuration. The message names the file, and need not do it twice.
+pub(crate) fn malformed(error: &ConfigurationError) -> Unusable {
+    Unusable(error.to_string().replacen("`: kest.toml: ", "`: ", 1))
 }
 
 /// Reads a file that is one: a pipe or a device could keep the command for ever.

@@ -46,7 +46,7 @@ fn good() -> Tree {
         ("kest.toml", "[policies]\nplatform = [\"base\"]\nknown = [\"payments-pci/x\"]\n"),
         ("policies/base.rego", &rego("base", 10)),
         ("policies/orders/refund.rego", &rego("orders/refund", 40)),
-        ("policies/orders/refund.cases.json", CASES),
+        ("policies/orders/refund.cases", CASES),
         (
             "src/lib.rs",
             &source(&[("refund", "\"orders/refund\""), ("pay", "[\"payments-pci/x\", \"orders/refund\"]")]),
@@ -137,11 +137,11 @@ fn names_that_lead_nowhere() {
 #[test]
 fn tables_that_are_none_or_nobodys() {
     let tree = good()
-        .with("policies/base.cases.json", r#"{"cases": [{"name": "a", "input": {}, "decision": "maybe"}]}"#)
-        .with("policies/orders/refnd.cases.json", CASES);
+        .with("policies/base.cases", r#"{"cases": [{"name": "a", "input": {}, "decision": "maybe"}]}"#)
+        .with("policies/orders/refnd.cases", CASES);
     let errors = [
-        ("policies/base.cases.json", "unknown variant `maybe`"),
-        ("policies/orders/refnd.cases.json", "there is no such policy; did you mean `orders/refund`?"),
+        ("policies/base.cases", "unknown variant `maybe`"),
+        ("policies/orders/refnd.cases", "there is no such policy; did you mean `orders/refund`?"),
     ];
     check(&tree, &[], 1, &errors, &[]);
 }
@@ -155,7 +155,13 @@ fn what_nobody_names_is_a_warning() {
     check(&tree, &[], 0, &[], &warning);
     check(&tree, &["--deny-warnings"], 1, &[], &warning);
     let tree = tree.with("src/dynamic.rs", &source(&[("f", "unchecked(names())")]));
-    check(&tree, &[], 0, &[], &[("policies/old.rego", "unless those do that name policies at run time")]);
+    check(
+        &tree,
+        &[],
+        0,
+        &[],
+        &[("policies/old.rego", "unless those do whose policies are not known from the text")],
+    );
 }
 
 #[test]
@@ -170,9 +176,112 @@ fn an_entry_of_the_lock_for_a_file_that_differs() {
 }
 
 #[test]
-fn sources_that_are_no_rust_are_a_warning() {
-    let tree = good().with("src/broken.rs", "#[kest_verified(policy = \"base\")]\nfn broken( {\n");
-    check(&tree, &[], 0, &[], &[("", "src/broken.rs:2: not searched")]);
+fn sources_that_have_the_attribute_and_cannot_be_searched() {
+    let attribute = "#[kest_verified(policy = \"base\")]\n";
+    let tree = good().with("src/broken.rs", &format!("{attribute}fn broken( {{\n"));
+    check(&tree, &[], 1, &[("", "src/broken.rs:2: not searched")], &[]);
+    assert_eq!(tree.policy(&["ls"]).code, 1);
+
+    let tree = good();
+    tree.write("src/bytes.rs", &[attribute.as_bytes(), b"fn f() {} // \xff"].concat());
+    check(&tree, &[], 1, &[("", "`src/bytes.rs` is not searched, as it is not UTF-8")], &[]);
+    assert_eq!(tree.policy(&["ls"]).code, 1);
+
+    // Without the attribute nothing is missed.
+    let tree = good().with("src/broken.rs", "fn broken( {\n");
+    tree.write("src/bytes.rs", b"// \xff");
+    check(&tree, &[], 0, &[], &[]);
+    assert_eq!(tree.policy(&["ls"]).code, 0);
+}
+
+#[test]
+fn sources_that_would_overflow_the_stack() {
+    let attribute = source(&[("f", "\"base\"")]);
+    for (open, close) in [("(", ")"), ("!", ""), ("-", ""), ("{", "}")] {
+        let (open, close) = (open.repeat(100_000), close.repeat(100_000));
+        let tree = good().with("src/deep.rs", &format!("{attribute}fn deep() {{ {open}x{close} }}\n"));
+        check(&tree, &[], 1, &[("", "src/deep.rs:3: not searched, as ")], &[]);
+    }
+}
+
+#[test]
+fn folders_that_are_too_deep_are_refused_and_not_left_out() {
+    let tree = good().with(&format!("src/{}x.rs", "a/".repeat(70)), &source(&[("f", "\"absent\"")]));
+    tree.policy(&["check"]).unusable("is more than 64 folders deep; name the sources with --src");
+}
+
+#[test]
+fn a_raw_name_of_the_attribute_counts() {
+    let tree = good().with("src/raw.rs", "#[r#kest_verified(policy = \"absent\")]\nfn f() {}\n");
+    check(&tree, &[], 1, &[("src/raw.rs:1", "unknown policy `absent`")], &[]);
+}
+
+#[test]
+fn names_beside_the_parameters_of_a_macro_are_looked_up() {
+    let tree = good().with(
+        "src/m.rs",
+        "macro_rules! m { ($p:literal) => {\n#[kest_verified(policy = [\"absent\", $p])]\nfn f() {}\n} }\n",
+    );
+    check(&tree, &[], 1, &[("src/m.rs:2", "unknown policy `absent`")], &[]);
+}
+
+#[test]
+fn a_function_is_counted_once() {
+    let tree = good();
+    for src in [&[][..], &["--src", ".", "--src", "src"], &["--src", "src/lib.rs", "--src", "src/../src"]] {
+        let run = tree.policy(&[&["check", "--json"], src].concat());
+        assert_eq!(run.json()["functions"], 2, "{src:?}: {}", run.stdout);
+    }
+}
+
+#[test]
+fn sources_without_a_function_are_a_warning() {
+    let tree = good().with("empty/x.rs", "");
+    let unused = ("policies/orders/refund.rego", "names the policy `orders/refund`");
+    let none = ("", "no function with `kest_verified` is in `empty`; name the sources with --src");
+    let known = ("", "names the policy `payments-pci/x`");
+    check(&tree, &["--src", "empty"], 0, &[], &[unused, known, none]);
+    check(&tree, &["--src", "empty", "--deny-warnings"], 1, &[], &[unused, known, none]);
+}
+
+/// `kest policy` in a folder of the tree, with that in `KEST_CONFIG`.
+fn with_config(tree: &Tree, folder: &str, config: &str, args: &[&str]) -> Run {
+    let mut command = support::kest(&[&["policy"], args].concat());
+    command.current_dir(tree.path(folder)).env("KEST_CONFIG", config).output().unwrap().into()
+}
+
+#[test]
+fn the_configuration_that_the_attribute_reads() {
+    let workspace = "[workspace]\nmembers = [\"orders\"]\n";
+    let tree =
+        good().with("Cargo.toml", workspace).with("orders/Cargo.toml", "[package]\nname = \"orders\"\n");
+    let tree =
+        tree.with("orders/src/lib.rs", &source(&[("f", "\"base\"")])).with("orders/policies/x.rego", "");
+    for (folder, path) in [("orders", "../kest.toml"), ("orders/src", "../../kest.toml")] {
+        let run = |args: &[&str]| support::run_in(&tree.path(folder), &[&["policy"], args].concat());
+        for command in ["check", "ls", "test"] {
+            run(&[command]).unusable(&format!("`{path}` is what the attribute reads; give --config {path}"));
+        }
+        let checked = run(&["check", "--config", path, "--json"]);
+        assert_eq!((checked.code, &checked.json()["functions"]), (0, &3.into()), "{}", checked.stdout);
+    }
+    // As the attribute takes it, from the root of the workspace.
+    let run = with_config(&tree, "orders", "kest.toml", &["ls", "--json"]);
+    assert_eq!((run.code, run.json()["config"].as_str()), (0, Some("../kest.toml")), "{}", run.stdout);
+    with_config(&tree, "orders", "no.toml", &["ls"])
+        .unusable("`KEST_CONFIG` names `no.toml`, which is no file, and neither is `../no.toml`");
+    let tree = tree.with("orders/kest.toml", "");
+    with_config(&tree, "orders", "kest.toml", &["ls"])
+        .unusable("names `../kest.toml` to the attribute and `kest.toml` to a program");
+    let run = with_config(&tree, "orders", "../orders/kest.toml", &["ls", "--json"]);
+    assert_eq!(run.json()["config"], "../orders/kest.toml", "{}", run.stderr);
+    // Above the workspace nothing is looked for.
+    let tree = Tree::new(&[
+        ("kest.toml", ""),
+        ("w/Cargo.toml", "[workspace]\n"),
+        ("w/policies/a.rego", &rego("a", 1)),
+    ]);
+    assert_eq!(support::run_in(&tree.path("w"), &["policy", "ls"]).code, 0);
 }
 
 #[test]
@@ -197,8 +306,8 @@ fn options_come_before_the_configuration() {
     check(&tree, &["--dir", "other", "--src", "code/f.rs", "--config", "deploy/kest.toml"], 0, &[], &[]);
     check(&tree, &["--src", "code", "--config", "deploy/kest.toml"], 0, &[], &[]);
     let run = tree.policy(&["check", "--config", "deploy/kest.toml", "--json"]);
-    // Its folder has no sources.
-    assert_eq!(run.json()["functions"], 0, "{}", run.stdout);
+    // Its folder has no sources, this one has.
+    assert_eq!(run.json()["functions"], 3, "{}", run.stdout);
 }
 
 #[cfg(feature = "cedar")]
@@ -224,11 +333,21 @@ mod with_cedar {
         }
     }
 
+    #[test]
+    fn the_lock_is_not_compared_with_a_cedar_file() {
+        let lock = format!("[[policy]]\nname = \"one\"\ndigest = \"sha256:{}\"\n", "0".repeat(64));
+        let tree = good()
+            .with("policies/one.cedar", &cedar("one", 10))
+            .with("src/more.rs", &source(&[("f", "\"one\"")]))
+            .with("kest-policies.lock", &lock);
+        check(&tree, &[], 0, &[], &[]);
+    }
+
     const SCHEMA: &str = "entity Workload; entity Resource;\n\
         action \"base\" appliesTo { principal: Workload, resource: Resource, context: { SCORE: Long } };\n";
 
     #[test]
-    fn a_schema_is_checked_against_and_found_beside_the_policies() {
+    fn a_schema_is_checked_against_where_it_is_given() {
         let right = SCHEMA.replace("SCORE", "trust_score");
         let tree = Tree::new(&[
             ("policies/base.cedar", &cedar("base", 10)),
@@ -236,8 +355,11 @@ mod with_cedar {
             ("schema.cedarschema", &right),
         ]);
         check(&tree, &["--schema", "schema.cedarschema"], 0, &[], &[]);
+        // A service has no schema that nobody gave it.
         let tree = tree.with("policies/schema.cedarschema", &SCHEMA.replace("SCORE", "score"));
-        check(&tree, &[], 1, &[("policies/base.cedar", "trust_score")], &[]);
+        check(&tree, &[], 0, &[], &[]);
+        let given = ["--schema", "policies/schema.cedarschema"];
+        check(&tree, &given, 1, &[("policies/base.cedar", "trust_score")], &[]);
         check(&tree, &["--schema", "schema.cedarschema"], 0, &[], &[]);
         tree.policy(&["check", "--schema", "absent"]).unusable("cannot read the schema `absent`");
     }
@@ -271,6 +393,21 @@ fn what_cannot_be_read() {
     tree.policy(&["check"]).unusable("`dir` of `[policies]` names `absent`");
     let tree = good().with("kest-policies.lock", "[[policy]]\nname = \"a\"\n");
     tree.policy(&["check"]).unusable("write the file with `kest policy sync`");
+    let tree = good().with("kest-policies.lock", "\n[[policy]]\nname = 5\n");
+    let run = tree.policy(&["check"]);
+    assert_eq!(run.stderr.lines().count(), 1, "{}", run.stderr);
+    run.unusable("`kest-policies.lock`: line 3: invalid type: integer `5`, expected a string; write");
+    let run = good().with("kest.toml", "[policy]\n").policy(&["check"]);
+    assert_eq!(run.stderr.matches("kest.toml").count(), 1, "{}", run.stderr);
+    run.unusable("in `kest.toml`: ");
+}
+
+#[test]
+fn a_comment_is_no_use_of_a_policy() {
+    let tree = good()
+        .with("policies/old.rego", &rego("old", 10))
+        .with("policies/base.rego", &format!("{}# data.old.allow\nx := \"data.old\"\n", rego("base", 10)));
+    check(&tree, &[], 0, &[], &[("policies/old.rego", "names the policy `old`")]);
 }
 
 #[cfg(unix)]
@@ -286,4 +423,9 @@ fn a_pipe_in_the_folder_is_named_and_not_waited_for() {
         "{found:?}"
     );
     assert_eq!(run.code, 1);
+    let tree = good();
+    let made = std::process::Command::new("mkfifo").arg(tree.path("policies/base.cases")).status().unwrap();
+    assert!(made.success());
+    check(&tree, &[], 1, &[("policies/base.cases", "no regular file")], &[]);
+    tree.policy(&["test"]).unusable("no regular file");
 }

@@ -76,7 +76,7 @@ fn what_there_is_not() {
         "{text}"
     );
     assert!(
-        text.contains("dynamic src/more.rs:3 h names policies that are known at run time alone\n"),
+        text.contains("dynamic src/more.rs:3 h names policies that are not known from the text\n"),
         "{text}"
     );
 }

@@ -16,7 +16,7 @@ fn tree() -> Tree {
     Tree::new(&[
         ("policies/base.rego", &rego("base", 10)),
         ("policies/orders/refund.rego", &rego("orders/refund", 40)),
-        ("policies/orders/refund.cases.json", CASES),
+        ("policies/orders/refund.cases", CASES),
     ])
 }
 
@@ -45,6 +45,9 @@ fn a_policy_without_a_table_fails_where_that_is_asked_for() {
     let run = tree().policy(&["test", "--require-cases"]);
     assert_eq!(run.code, 1, "{}", run.stdout);
     assert_eq!(tree().policy(&["test", "--require-cases", "orders/refund"]).code, 0);
+    let named = tree().policy(&["test", "orders/refund", "base"]);
+    assert_eq!(named.code, 1, "{}", named.stdout);
+    assert!(named.stdout.contains("none base has no table of cases\n"), "{}", named.stdout);
 }
 
 #[test]
@@ -58,7 +61,7 @@ fn an_answer_that_is_not_the_expected_one() {
         {"name": "error", "input": {"object": {"id": "x"}}, "decision": "deny"},
         {"name": "right", "input": {"object": {"id": "x"}}, "decision": "error"}
     ]}"#;
-    let tree = tree().with("policies/base.rego", policy).with("policies/base.cases.json", cases);
+    let tree = tree().with("policies/base.rego", policy).with("policies/base.cases", cases);
     let run = tree.policy(&["test", "--json"]);
     assert_eq!(run.code, 1);
     let json = run.json();
@@ -100,11 +103,11 @@ fn nothing_to_test_is_no_success() {
 fn what_cannot_be_used() {
     let broken = tree().with("policies/base.rego", "package base\nallow if {\n");
     broken.policy(&["test"]).unusable("`kest policy check` shows all that is wrong");
-    let table = tree().with("policies/base.cases.json", "{\"cases\": []}");
+    let table = tree().with("policies/base.cases", "{\"cases\": []}");
     table.policy(&["test"]).unusable("the table has no cases");
     table.policy(&["test", "orders/refund"]);
     let keys = tree().with(
-        "policies/base.cases.json",
+        "policies/base.cases",
         r#"{"cases": [{"name": "a", "input": {}, "decision": "deny", "x": 1}]}"#,
     );
     keys.policy(&["test"]).unusable("unknown field `x`");
@@ -116,7 +119,7 @@ fn what_cannot_be_used() {
 fn a_table_that_no_engine_was_asked_with_fails() {
     let tree = tree()
         .with("kest.toml", "[policies]\nknown = [\"payments-pci/x\"]\n")
-        .with("policies/payments-pci/x.cases.json", CASES);
+        .with("policies/payments-pci/x.cases", CASES);
     let run = tree.policy(&["test"]);
     assert_eq!(run.code, 1);
     assert!(run.stdout.contains("fail payments-pci/x: no engine in this process holds it"), "{}", run.stdout);
@@ -149,6 +152,9 @@ mod of_a_server {
     fn that_answers() {
         // It allows from 40 on, as the table says.
         let server = Server::start(|request| {
+            if request.head.starts_with("GET /v1/policies ") {
+                return Server::json(200, &holding(&["orders.refund"]));
+            }
             assert!(request.head.starts_with("POST /v1/data/orders/refund"), "{}", request.head);
             let body: serde_json::Value = serde_json::from_str(&request.body).unwrap();
             let allow = body["input"]["trust_score"].as_u64().unwrap() >= 40;
@@ -157,23 +163,67 @@ mod of_a_server {
         let run = tree().policy(&["test", "--opa", &server.url]);
         assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
         assert!(run.stdout.starts_with("pass orders/refund (opa) 2 cases\n"), "{}", run.stdout);
+        let asked = server.requests().iter().filter(|request| request.head.starts_with("GET ")).count();
+        assert_eq!(asked, 1);
+    }
+
+    /// What a server says that has these packages, each with a rule `allow`.
+    fn holding(packages: &[&str]) -> serde_json::Value {
+        let module = |package: &&str| {
+            let term = |name: &str| json!({"type": "string", "value": name});
+            let path: Vec<_> = ["data"].into_iter().chain(package.split('.')).map(term).collect();
+            let rule = json!({"head": {"name": "allow", "value": {}}});
+            json!({"id": package, "raw": "", "ast": {"package": {"path": path}, "rules": [rule]}})
+        };
+        json!({"result": packages.iter().map(module).collect::<Vec<_>>()})
+    }
+
+    /// It holds other policies, and answers what a table may take for a policy's error or denial.
+    #[test]
+    fn that_does_not_hold_the_policy() {
+        for expected in ["error", "refused", "deny"] {
+            let cases = format!(r#"{{"cases": [{{"name": "a", "input": {{}}, "decision": "{expected}"}}]}}"#);
+            let tree = tree().with("policies/orders/refund.cases", &cases);
+            for body in [json!({}), json!({"result": {}}), json!({"result": {"allow": false}})] {
+                let server =
+                    Server::start(move |request| match request.head.starts_with("GET /v1/policies ") {
+                        true => Server::json(200, &holding(&["base"])),
+                        false => Server::json(200, &body),
+                    });
+                let run = tree.policy(&["test", "--opa", &server.url]);
+                assert_eq!(run.code, 1, "{}", run.stdout);
+                let wanted = "fail orders/refund: OPA does not hold `data.orders.refund.allow`\n";
+                assert!(run.stdout.contains(wanted), "{}", run.stdout);
+            }
+        }
+    }
+
+    #[test]
+    fn that_is_no_opa() {
+        let cases = r#"{"cases": [{"name": "a", "input": {}, "decision": "error"}]}"#;
+        let tree = tree().with("policies/orders/refund.cases", cases);
+        let server = Server::start(|_| Server::text(200, "text/html", "<html></html>"));
+        tree.policy(&["test", "--opa", &server.url]).unusable("is it an Open Policy Agent?");
     }
 
     #[test]
     fn that_is_away_is_not_the_error_that_a_table_expects() {
         let cases = r#"{"cases": [{"name": "fails", "input": {}, "decision": "error"}]}"#;
-        let tree = tree().with("policies/orders/refund.cases.json", cases);
-        let server = Server::start(|_| Server::json(200, &json!({})));
+        let tree = tree().with("policies/orders/refund.cases", cases);
+        let server = Server::start(|request| match request.head.starts_with("GET /v1/policies ") {
+            true => Server::json(200, &holding(&["orders.refund"])),
+            false => Server::json(500, &json!({})),
+        });
         let run = tree.policy(&["test", "--opa", &server.url]);
-        assert_eq!(run.code, 1, "an unknown policy: {}", run.stdout);
-        let run = tree.policy(&["test", "--opa", &server::nobody()]);
-        assert_eq!(run.code, 1, "nobody answers: {}", run.stdout);
+        assert_eq!(run.code, 1, "it fails: {}", run.stdout);
         assert!(run.stdout.contains("got      error: "), "{}", run.stdout);
+        tree.policy(&["test", "--opa", &server::nobody()]).unusable("cannot be reached");
     }
 
     #[test]
     fn with_an_address_that_cannot_be_used() {
         let run = tree().policy(&["test", "--opa", "http://opa.example.org"]);
-        run.unusable("opa.example.org");
+        assert!(!run.stderr.contains("allow_plain_http"), "{}", run.stderr);
+        run.unusable("opa.example.org` is `http` to another machine; use `https`");
     }
 }

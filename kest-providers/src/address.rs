@@ -46,11 +46,3 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
         None => false,
     }
 }
-
-/// An address for a message, before anything is known of it.
-pub(crate) fn without_credentials(text: &str) -> String {
-    match text.rsplit_once('@') {
-        Some((_, rest)) => format!("…@{rest}"),
-        None => text.to_owned(),
-    }
-}

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use once_cell::sync::OnceCell;
 use reqwest::{Certificate, Client, Url, redirect};
 
-use crate::address::{Plain, checked, is_loopback, without_credentials};
+use crate::address::{Plain, checked, is_loopback};
 use crate::jwks::JwksError;
+use crate::masked::masked;
 
 /// Fetches documents that keys come from.
 pub(crate) struct Http {
@@ -76,7 +77,7 @@ impl fmt::Debug for Http {
 
 /// An address that keys may come from: `https`, or `http` to this machine.
 pub(crate) fn key_url(text: &str) -> Result<Url, JwksError> {
-    checked(text, Plain::Here).map_err(|why| JwksError::Url { url: without_credentials(text), why })
+    checked(text, Plain::Here).map_err(|why| JwksError::Url { url: masked(text), why })
 }
 
 /// Authorities in PEM, RFC 7468 §5.

@@ -26,6 +26,8 @@ mod http;
 pub mod identity;
 #[cfg(feature = "jwks")]
 pub mod jwks;
+#[cfg(any(feature = "jwks", feature = "aws", feature = "opa", feature = "cedar-agent", feature = "avp"))]
+mod masked;
 pub mod policy;
 #[cfg(feature = "aws-lc")]
 #[doc(hidden)]

@@ -156,14 +156,14 @@ fn what_is_no_table_is_refused() {
 fn files_are_read_within_bounds_and_named_in_errors() {
     let dir = std::env::temp_dir().join(format!("kest-cases-{}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();
-    let path = dir.join("p.cases.json");
+    let path = dir.join("p.cases");
     std::fs::write(&path, TABLE).unwrap();
     assert!(CaseTable::read(&path).unwrap().run("p", &right()).passed());
 
     let refused = |text: &str, wanted: &str| {
         std::fs::write(&path, text).unwrap();
         let error = CaseTable::read(&path).unwrap_err().to_string();
-        assert!(error.contains("p.cases.json") && error.contains(wanted), "{error}");
+        assert!(error.contains("p.cases") && error.contains(wanted), "{error}");
     };
     refused("{", "cannot be read");
     refused(&" ".repeat(2 * 1024 * 1024), "longer than");
@@ -171,5 +171,16 @@ fn files_are_read_within_bounds_and_named_in_errors() {
     assert!(CaseTable::read(&path).unwrap_err().to_string().contains("UTF-8"));
     std::fs::remove_dir_all(&dir).unwrap();
     let error = CaseTable::read(&path).unwrap_err().to_string();
-    assert!(error.contains("p.cases.json") && error.contains("cannot be read"), "{error}");
+    assert!(error.contains("p.cases") && error.contains("cannot be read"), "{error}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_refused_and_not_waited_for() {
+    let path = std::env::temp_dir().join(format!("kest-cases-pipe-{}", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let error = CaseTable::read(&path).unwrap_err().to_string();
+    std::fs::remove_file(&path).unwrap();
+    assert!(error.contains("it is no regular file"), "{error}");
 }

@@ -1,11 +1,9 @@
-//! Cedar in this process: what is loaded, what is refused, and what a schema adds.
+//! Cedar in this process: what is loaded, and what is refused.
 #![cfg(feature = "cedar")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 #[path = "support/folder.rs"]
 mod folder;
-#[path = "support/log.rs"]
-mod log;
 #[path = "support/mod.rs"]
 mod support;
 
@@ -13,10 +11,10 @@ use folder::Folder;
 use kest_core::error::{PolicyErrorKind, PolicyUnavailable};
 use kest_core::policy::{Decision, PolicyEngine, PolicyRequest};
 use kest_providers::policy::CedarEngine;
-use serde_json::json;
 use support::Call;
 
 const ANY: &str = "permit (principal, action, resource);";
+const GROUPS: &str = "write `==`; workloads and resources have no groups";
 
 fn refusal(engine: Result<CedarEngine, PolicyUnavailable>) -> String {
     let error = engine.unwrap_err();
@@ -86,19 +84,21 @@ fn a_scope_that_can_never_match_is_refused_by_file_and_line() {
         (r#"principal, action in Action::"a", resource"#, "the action of this policy"),
         (r#"principal, action in [], resource"#, "the action of this policy"),
         (r#"principal == User::"w", action, resource"#, "the principal of this policy is never a `Workload`"),
-        (r#"principal in Group::"w", action, resource"#, "the principal of this policy"),
+        (r#"principal in Group::"w", action, resource"#, GROUPS),
+        (r#"principal in Workload::"w", action, resource"#, GROUPS),
         (r#"principal is User, action, resource"#, "the principal of this policy"),
-        (r#"principal is Workload in Group::"w", action, resource"#, "the principal of this policy"),
-        (r#"principal is User in Workload::"w", action, resource"#, "the principal of this policy"),
+        (r#"principal is Workload in Group::"w", action, resource"#, GROUPS),
+        (r#"principal is Workload in Workload::"w", action, resource"#, GROUPS),
         (r#"principal is Kest::Workload, action, resource"#, "the principal of this policy"),
         (
             r#"principal, action, resource == Document::"d""#,
             "the resource of this policy is never a `Resource`",
         ),
-        (r#"principal, action, resource in Folder::"d""#, "the resource of this policy"),
+        (r#"principal, action, resource in Folder::"d""#, GROUPS),
+        (r#"principal, action, resource in Resource::"d""#, GROUPS),
         (r#"principal, action, resource is Document"#, "the resource of this policy"),
-        (r#"principal, action, resource is Resource in Folder::"d""#, "the resource of this policy"),
-        (r#"principal, action, resource is Document in Resource::"d""#, "the resource of this policy"),
+        (r#"principal, action, resource is Resource in Folder::"d""#, GROUPS),
+        (r#"principal, action, resource is Resource in Resource::"d""#, GROUPS),
     ] {
         for effect in ["permit", "forbid"] {
             let text = format!("{ANY}\n\n// why\n@reason(\"x\")\n{effect} ({scope});");
@@ -112,9 +112,8 @@ fn a_scope_that_can_never_match_is_refused_by_file_and_line() {
         r#"principal, action in [Action::"a/c", Action::"a/b"], resource"#,
         r#"principal, action in Action::"a/b", resource"#,
         r#"principal == Workload::"spiffe://kest.internal/orders", action, resource"#,
-        r#"principal in Workload::"spiffe://kest.internal/orders", action, resource"#,
-        r#"principal is Workload, action, resource is Resource in Resource::"DOC-456""#,
-        r#"principal is Workload in Workload::"spiffe://kest.internal/orders", action, resource == Resource::"DOC-456""#,
+        r#"principal is Workload, action, resource is Resource"#,
+        r#"principal is Workload, action, resource == Resource::"DOC-456""#,
     ] {
         let engine = CedarEngine::from_sources([("a/b", format!("permit ({scope});"))]).unwrap();
         assert!(allows(&engine, "a/b", &Call::new(0)).unwrap(), "{scope}");
@@ -218,156 +217,4 @@ fn a_reload_takes_over_whole_or_not_at_all() {
     folder.remove("t.cedar");
     assert!(engine.reload().is_err());
     assert!(allows(&engine, "t", &call).unwrap());
-}
-
-const SCHEMA: &str = r#"
-entity Workload;
-entity Resource;
-type Flat = {
-    trust_score: Long,
-    "object.attributes.amount"?: Long,
-    "subject.user.sub": String,
-};
-type Asked = Flat;
-action "all";
-action "t" in ["all"] appliesTo { principal: Workload, resource: Resource, context: Asked };
-action "none" appliesTo { principal: Workload, resource: Resource };
-action "users" appliesTo { principal: User, resource: Resource };
-entity User;
-"#;
-
-fn with_schema(name: &str, text: &str) -> Result<CedarEngine, PolicyUnavailable> {
-    CedarEngine::builder().source(name, text).schema(SCHEMA).build()
-}
-
-#[test]
-fn a_schema_validates_policies_when_they_are_loaded() {
-    for (name, text, expected) in [
-        (
-            "t",
-            "\n  forbid (principal, action == Action::\"t\", resource)\n  when { context.trst_score < 40 };",
-            "t.cedar:3:10: for policy `t.cedar:2`, attribute `trst_score`",
-        ),
-        (
-            "t",
-            "permit (principal, action == Action::\"t\", resource) when { context.trust_score > \"1\" };",
-            "type",
-        ),
-        // Not asked for with `has`, although it is optional.
-        (
-            "t",
-            "permit (principal, action == Action::\"t\", resource) when { context[\"object.attributes.amount\"] > 1 };",
-            "optional",
-        ),
-        (
-            "t",
-            "permit (principal, action == Action::\"t\", resource) when { principal.name == \"x\" };",
-            "`name`",
-        ),
-        (
-            "t",
-            "forbid (principal, action == Action::\"t\", resource) when { principal == Usr::\"x\" };",
-            "`Usr`",
-        ),
-        (
-            "u",
-            ANY,
-            "`u.cedar` cannot be used: `the schema` has no `Action::\"u\"` for a `Workload` and a `Resource`",
-        ),
-        ("users", ANY, "has no `Action::\"users\"` for a `Workload`"),
-        ("all", ANY, "has no `Action::\"all\"` for a `Workload`"),
-        (
-            "t",
-            "permit (principal, action == Action::\"none\", resource);",
-            "t.cedar:1: the action of this policy is never",
-        ),
-    ] {
-        let message = refusal(with_schema(name, text));
-        assert!(message.contains(expected), "{text}: {message}");
-    }
-    // The hierarchy of actions is the schema's.
-    let engine = with_schema("t", "permit (principal, action in Action::\"all\", resource);").unwrap();
-    let mut call = Call::new(40);
-    call.user = Some(json!({"sub": "alice"}));
-    assert!(allows(&engine, "t", &call).unwrap());
-}
-
-#[test]
-fn a_schema_that_cannot_be_used_is_refused() {
-    for (schema, expected) in [
-        ("entity Workload", "the schema:1:"),
-        ("entity Workload;\nentity Workload;", "the schema"),
-        ("action \"t\" appliesTo { principal: Nobody, resource: Nobody };", "the schema"),
-        ("entity Workload;\ntype A = B;\ntype B = A;", "the schema"),
-        (
-            "entity Workload, Resource; action \"t\" appliesTo { principal: Workload, resource: Resource, context: Long };",
-            "the schema",
-        ),
-    ] {
-        let message = refusal(CedarEngine::builder().source("t", ANY).schema(schema).build());
-        assert!(message.contains(expected), "{schema}: {message}");
-    }
-    let folder = Folder::new("cedar-schema");
-    let absent = CedarEngine::builder().source("t", ANY).schema_file(folder.0.join("absent"));
-    assert!(refusal(absent.build()).contains("cannot be read"));
-    folder.write("kest.cedarschema", SCHEMA);
-    let engine = CedarEngine::builder()
-        .source("t", ANY)
-        .schema_file(folder.0.join("kest.cedarschema"))
-        .build()
-        .unwrap();
-    folder.write("kest.cedarschema", "entity");
-    assert!(engine.reload().unwrap_err().to_string().contains("kest.cedarschema:1:"));
-}
-
-#[test]
-fn a_warning_of_the_validator_is_logged() {
-    let log = log::logged(|| {
-        drop(
-            with_schema(
-                "t",
-                "permit (principal, action == Action::\"t\", resource) when { context.trust_score == 1 && false };",
-            )
-            .unwrap(),
-        );
-    });
-    assert_eq!(log.len(), 1, "{log:?}");
-    assert!(log[0].starts_with("WARN policy file t.cedar:1:"), "{log:?}");
-}
-
-#[test]
-fn a_schema_validates_requests_by_what_it_declares() {
-    let engine = with_schema(
-        "t",
-        "permit (principal, action == Action::\"t\", resource) when { context.trust_score >= 40 };
-         forbid (principal, action == Action::\"t\", resource)
-         when { context has \"object.attributes.amount\" && context[\"object.attributes.amount\"] > 100 };",
-    )
-    .unwrap();
-    let mut call = Call::new(40);
-    call.user = Some(json!({"sub": "alice", "undeclared": true}));
-    assert!(allows(&engine, "t", &call).unwrap());
-    call.attributes = json!({"amount": 101, "undeclared": "x"});
-    assert!(!allows(&engine, "t", &call).unwrap());
-
-    let refused = |call: &Call| {
-        let error = allows(&engine, "t", call).unwrap_err();
-        assert_eq!(error.kind(), PolicyErrorKind::Input, "{error}");
-        error.to_string()
-    };
-    call.attributes = json!({"amount": "secret"});
-    let message = refused(&call);
-    assert_eq!(
-        message,
-        "the input does not fit the schema of policy `t.cedar`: a member has another type than declared"
-    );
-    call.attributes = json!({});
-    call.user = Some(json!("alice"));
-    assert_eq!(
-        refused(&call),
-        "the input does not fit the schema of policy `t.cedar`: `subject.user.sub` is missing; declare it optional, \
-         or give it"
-    );
-    // An action without a context is given none.
-    assert!(allows(&with_schema("none", ANY).unwrap(), "none", &call).unwrap());
 }

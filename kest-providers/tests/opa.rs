@@ -153,13 +153,30 @@ fn what_the_server_says_is_shown_and_cannot_forge_a_message() {
 #[test]
 fn a_name_that_is_none_is_not_asked_for() {
     let (server, engine) = allowing();
-    for name in
-        ["", "/", "a//b", "../v1/policies", "a?x=1", "a#b", "a%2fb", "a b", "a\r\nX: y", "a.b", "é", "a/.."]
-    {
+    for name in [
+        "",
+        "/",
+        "a//b",
+        "../v1/policies",
+        "a?x=1",
+        "a#b",
+        "a%2fb",
+        "a b",
+        "a\r\nX: y",
+        "a.b",
+        "é",
+        "a/..",
+        // OPA takes digits for a place in an array.
+        "0",
+        "a/0",
+        "a/17/b",
+    ] {
         assert_eq!(kind(&ask_for(&engine, name)), Some(UnknownPolicy), "{name}");
     }
     assert_eq!(server.accepted(), 0);
-    ask_for(&engine, "payments-pci/a_1").unwrap();
+    for name in ["payments-pci/a_1", "a/default", "1a"] {
+        ask_for(&engine, name).unwrap();
+    }
 }
 
 #[test]

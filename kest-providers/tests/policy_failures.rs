@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
+use kest_core::canonical::parse_strict;
 use kest_core::error::PolicyErrorKind::{
     Connection, Evaluation, MalformedAnswer, Refused, Status, Throttled, Timeout, TooLarge,
 };
@@ -27,6 +28,8 @@ enum Fault {
     TakesStrings,
     DeniesOnError,
     AsksTwice,
+    RetriesClosed,
+    TakesDuplicates,
     BlocksItsFuture,
     ReadsEverything,
     StopsAtHalf,
@@ -43,6 +46,7 @@ struct Plain {
 
 const LIMIT: Duration = Duration::from_millis(400);
 const MAX_BYTES: usize = 1024 * 1024;
+const NOTHING: &str = "the connection ended before anything came";
 
 fn fail(kind: PolicyErrorKind) -> PolicyUnavailable {
     PolicyUnavailable::new(kind, "failed on purpose of the test")
@@ -52,6 +56,11 @@ impl Plain {
     fn ask(&self) -> Answer {
         let mut answer = self.ask_once();
         if self.fault == Fault::AsksTwice && answer.is_err() {
+            answer = self.ask_once();
+        }
+        // What came before the end counts as an answer.
+        let closed = matches!(&answer, Err(error) if error.to_string() == NOTHING);
+        if self.fault == Fault::RetriesClosed && closed {
             answer = self.ask_once();
         }
         match (self.fault, answer) {
@@ -74,7 +83,11 @@ impl Plain {
                 _ => return Err(fail(Status)),
             }
         }
-        let answer: Value = serde_json::from_slice(&body).map_err(|_| fail(MalformedAnswer))?;
+        let answer: Option<Value> = match self.fault {
+            Fault::TakesDuplicates => serde_json::from_slice(&body).ok(),
+            _ => parse_strict(&body).ok(),
+        };
+        let answer = answer.ok_or_else(|| fail(MalformedAnswer))?;
         match answer.get("result").and_then(|result| result.get("allow")) {
             Some(Value::Bool(true)) => Ok(Decision::allow()),
             Some(Value::Bool(false)) => Ok(Decision::deny()),
@@ -87,7 +100,8 @@ impl Plain {
 
     fn exchange(&self) -> Result<(u16, Vec<u8>), PolicyUnavailable> {
         let limit = if self.fault == Fault::TimesOutTooLate { LIMIT * 30 } else { LIMIT };
-        let end = Instant::now() + limit;
+        let begun = Instant::now();
+        let end = begun + limit;
         let broken = |error: io::Error| match error.kind() {
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => fail(Timeout),
             _ => fail(Connection),
@@ -103,7 +117,12 @@ impl Plain {
                 return Err(fail(Timeout));
             }
             stream.set_read_timeout(Some(left)).map_err(broken)?;
-            let read = stream.read(&mut part).map_err(broken)?;
+            let read = match stream.read(&mut part) {
+                Ok(0) | Err(_) if answer.is_empty() && begun.elapsed() < LIMIT => {
+                    return Err(PolicyUnavailable::new(Connection, NOTHING));
+                }
+                read => read.map_err(broken)?,
+            };
             answer.extend_from_slice(&part[..read]);
             if answer.len() > MAX_BYTES && self.fault != Fault::ReadsEverything {
                 return Err(fail(TooLarge));
@@ -189,6 +208,14 @@ fn each_fault_is_found_and_named() {
     );
     broken(Fault::DeniesOnError, &["a connection that is closed at once, Sync", "Connection, got deny"]);
     broken(Fault::AsksTwice, &["the server was asked 2 times instead of once"]);
+    broken(
+        Fault::RetriesClosed,
+        &["a connection that is closed at once, Sync: the server was asked 2 times instead of once"],
+    );
+    broken(
+        Fault::TakesDuplicates,
+        &["the answer {\"result\":{\"allow\":false,\"allow\":true}}, Sync", "got allow"],
+    );
     broken(Fault::BlocksItsFuture, &["no answer, Async: the future blocked its thread for"]);
     broken(Fault::ReadsEverything, &["a huge allow", "TooLarge, got allow"]);
     broken(Fault::StopsAtHalf, &["half a body", "got deny"]);
@@ -214,4 +241,17 @@ fn cedar_agent_tells_failures_apart() {
     use kest_providers::policy::CedarAgentEngine;
     let make = |url: &str| CedarAgentEngine::builder().url(url).timeout(LIMIT).build().unwrap();
     check_failures(make, &Protocol::cedar_agent()).unwrap();
+}
+
+#[test]
+#[cfg(feature = "avp")]
+fn verified_permissions_tells_failures_apart() {
+    use aws_credential_types::Credentials;
+    use kest_providers::policy::AvpEngine;
+    let make = |url: &str| {
+        let credentials = Credentials::new("AKIDEXAMPLE", "secret", None, None, "test");
+        let builder = AvpEngine::builder().policy_store_id("PSEXAMPLEabcdefg111111").region("eu-west-1");
+        builder.endpoint_url(url).credentials_provider(credentials).timeout(LIMIT).build().unwrap()
+    };
+    check_failures(make, &Protocol::verified_permissions()).unwrap();
 }

@@ -233,6 +233,13 @@ fn a_digest_covers_what_decides() {
     assert_ne!(low.digest("t"), high.digest("t"));
     assert_eq!(low.digest("u"), high.digest("u"));
     assert_eq!(low.digest("nope"), None);
+    // A package below is another one, although its path begins alike.
+    let above = |least: u8| {
+        let own = "package t\nimport rego.v1\nallow if input.trust_score >= data.t.limits.least";
+        let limits = format!("package t.limits\nimport rego.v1\ndefault allow := false\nleast := {least}");
+        RegoEngine::from_sources([("t", own.to_owned()), ("t/limits", limits)]).unwrap()
+    };
+    assert_ne!(above(30).digest("t"), above(50).digest("t"));
 }
 
 #[test]

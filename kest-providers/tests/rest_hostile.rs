@@ -414,3 +414,83 @@ fn a_thousand_questions_at_once_share_few_connections() {
         assert!(server.most() <= 8 && server.accepted() <= 8, "{} {}", server.most(), server.accepted());
     }
 }
+
+#[test]
+fn for_ever_is_a_time_limit() {
+    for product in BOTH {
+        let server = Server::start(Reply::json(product.allow()));
+        let limits = Limits { time: Duration::MAX, queue: Duration::MAX, ..Limits::default() };
+        assert_eq!(ask(&*product.engine(&server.url(), limits)).unwrap(), Decision::allow(), "{product:?}");
+    }
+}
+
+#[test]
+fn an_address_that_cannot_be_used_shows_no_secret() {
+    for url in [
+        "https://h/?access_token=s3cret",
+        "https://h/#s3cret",
+        "https://user:s3cret@h/",
+        "https://user:s3?cret@h/",
+        "http://user:s3cret@example.org/?s3cret",
+    ] {
+        for error in [OpaEngine::new(url).unwrap_err(), CedarAgentEngine::new(url).unwrap_err()] {
+            let shown = format!("{error} {error:?}");
+            assert!(!shown.contains("s3cret") && !shown.contains("s3?cret"), "{url}: {shown}");
+        }
+        let (opa, agent) = (OpaEngine::builder().url(url), CedarAgentEngine::builder().url(url));
+        let pem = b"-----BEGIN CERTIFICATE-----";
+        let shown = format!("{:?} {:?}", opa.root_certificates_pem(pem), agent.root_certificates_pem(pem));
+        assert!(!shown.contains("s3cret") && !shown.contains("s3?cret"), "{url}: {shown}");
+        assert!(shown.contains("28 bytes") && !shown.contains("45, 45"), "{shown}");
+    }
+}
+
+#[test]
+fn who_waits_behind_requests_that_fail_does_not_wait_in_line() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+    for product in BOTH {
+        let server = Server::start(Reply::Silent(Vec::new()));
+        let limits = Limits { time: Duration::from_millis(500), connections: 2, ..Limits::default() };
+        let engine = product.engine(&server.url(), limits);
+        let all: Vec<_> = (0..100)
+            .map(|_| {
+                let engine = Arc::clone(&engine);
+                runtime.spawn(async move { ask_async(&*engine).await })
+            })
+            .collect();
+        let mut waited = 0;
+        for answer in all {
+            let answer = runtime.block_on(answer).unwrap();
+            assert_eq!(kind(&answer), Some(Timeout), "{product:?}");
+            waited += usize::from(said(answer).contains("it has answered nobody for 500ms"));
+        }
+        // Two at first, two for those who came a little later, and some for a slow machine.
+        assert!(waited >= 90 && server.requests().len() <= 10, "{waited} {}", server.requests().len());
+        server.always(Reply::json(product.allow()));
+        assert_eq!(ask(&*engine).unwrap(), Decision::allow(), "{product:?}");
+    }
+}
+
+#[test]
+fn a_failure_between_answers_sends_nobody_away() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+    for product in BOTH {
+        let server = Server::start(Reply::json(product.allow()));
+        let limits = Limits { connections: 1, ..Limits::default() };
+        let engine = product.engine(&server.url(), limits);
+        for _ in 0..20 {
+            server.then(Reply::json(product.allow()));
+            server.then(Reply::Reset(Vec::new()));
+        }
+        let all: Vec<_> = (0..100)
+            .map(|_| {
+                let engine = Arc::clone(&engine);
+                runtime.spawn(async move { ask_async(&*engine).await })
+            })
+            .collect();
+        let answers: Vec<_> = all.into_iter().map(|answer| runtime.block_on(answer).unwrap()).collect();
+        let failed: Vec<_> = answers.iter().filter_map(kind).collect();
+        assert_eq!(failed, [Connection; 20], "{product:?}");
+        assert_eq!(server.requests().len(), 100);
+    }
+}

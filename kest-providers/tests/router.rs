@@ -180,6 +180,27 @@ fn a_snapshot_holds_every_engine_as_it_stood() {
     assert!(fixed.snapshot().is_none(), "nothing in it reloads");
 }
 
+#[test]
+fn one_engine_under_several_prefixes_is_one() {
+    let engine = Arc::new(Reloading::default());
+    let router =
+        Router::builder().routes(["a", "b/c"], Arc::clone(&engine)).fallback(named("rest")).build().unwrap();
+    assert_eq!(router.prefixes(), ["b/c", "a"]);
+    let before = router.snapshot().unwrap();
+    assert_eq!(engine.snapshots.load(Ordering::SeqCst), 1);
+    engine.reload();
+    for policy in ["a/x", "b/c/x"] {
+        assert_eq!(
+            (who(&*before, policy), who(&router, policy)),
+            ("0".to_owned(), "1".to_owned()),
+            "{policy}"
+        );
+    }
+    assert_eq!(who(&router, "b/x"), "rest for b/x");
+    let twice = Router::builder().routes(["a", "a"], named("a")).build().unwrap_err();
+    assert!(twice.to_string().contains("`a` is routed twice"), "{twice}");
+}
+
 /// Reloads whenever it is asked, and allows its calls with what it was as the digest.
 #[derive(Debug)]
 struct Restless(Arc<AtomicUsize>, Arc<Mutex<Vec<(String, usize)>>>);

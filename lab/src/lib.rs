@@ -10,22 +10,34 @@
     reason = "test helpers"
 )]
 
+mod cedar_agent;
+mod command;
+mod fakecloud;
 mod folder;
 mod http;
 mod ministack;
 mod oidc;
+mod opa;
+mod policies;
 mod server;
+mod sockets;
 mod spire;
 mod workload;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+pub use cedar_agent::CedarAgent;
+pub use command::{command, run};
+pub use fakecloud::Fakecloud;
 pub use folder::Folder;
-pub use http::{Answer, get};
+pub use http::{Answer, get, send};
 pub use ministack::Ministack;
 pub use oidc::OidcProvider;
+pub use opa::Opa;
+pub use policies::{Shipped, Verdict, agree, ask, is_whole, library, library_folder, statements};
 pub use server::{Server, free_port, guarded};
+pub use sockets::{connections_to, descriptors, resident_kib};
 pub use spire::{Agent, Domain, Entry, KeyType};
 pub use workload::Workload;
 
@@ -48,7 +60,15 @@ impl Lab {
             return None;
         };
         let lab = Self { folder: PathBuf::from(folder) };
-        for part in ["spire/spire-server", "spire/spire-agent", "python/bin/ministack", "node/node_modules"] {
+        for part in [
+            "spire/spire-server",
+            "spire/spire-agent",
+            "opa/opa",
+            "cedar-agent/bin/cedar-agent",
+            "fakecloud/bin/fakecloud",
+            "python/bin/ministack",
+            "node/node_modules",
+        ] {
             let path = lab.part(part);
             assert!(path.exists(), "`{}` is missing; run `lab/install` again", path.display());
         }

@@ -88,6 +88,11 @@ impl Server {
         }
     }
 
+    /// Sends it a signal, as `STOP`.
+    pub fn signal(&self, name: &str) {
+        signal(name, &self.child.id().to_string());
+    }
+
     /// Where its output goes.
     #[must_use]
     pub fn log(&self) -> &Path {

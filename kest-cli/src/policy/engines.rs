@@ -10,7 +10,7 @@ use kest_providers::policy::CedarEngine;
 use kest_providers::policy::RegoEngine;
 
 use super::catalog::Kind;
-use super::files::{Files, SCHEMA, Text};
+use super::files::{Files, Text};
 use crate::input::Unusable;
 
 /// The engines of a folder: each as it would be in a service, or none where it refuses the folder.
@@ -36,16 +36,14 @@ pub(crate) struct Fault {
 const MOST_FAULTS: usize = 100;
 
 impl Engines {
-    /// Loads a folder. `schema` is that of its Cedar policies; else the one in the folder, if there is one.
+    /// Loads a folder. `schema` is that of its Cedar policies: a service has none that nobody gave it either.
     ///
     /// # Errors
     /// When the folder has policies of a kind that this build does not know, or the schema cannot be read.
     pub(crate) fn load(dir: &Path, files: &Files, schema: Option<&Path>) -> Result<Self, Unusable> {
         let mut engines = Self::default();
-        let beside = Some(dir.join(SCHEMA)).filter(|path| path.is_file());
-        let schema = schema.map(Path::to_owned).or(beside);
         engines.load_rego(dir, &files.rego)?;
-        engines.load_cedar(dir, &files.cedar, schema.as_deref())?;
+        engines.load_cedar(dir, &files.cedar, schema)?;
         Ok(engines)
     }
 

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use kest_providers::policy::cases::CaseTable;
+
 use crate::input::{self, Unusable};
 
 /// What a policy folder holds.
@@ -26,9 +28,7 @@ pub(crate) struct Text {
 const LIMIT: u64 = 1 << 20;
 const MOST: usize = 10_000;
 const DEEPEST: usize = 32;
-const CASES: &str = ".cases.json";
-/// The schema of a folder's Cedar policies, if it has one.
-pub(crate) const SCHEMA: &str = "schema.cedarschema";
+const CASES: &str = ".cases";
 
 impl Files {
     /// Lists a folder and reads its policies. Hidden entries and `*_test.rego` are left out, as engines do.
@@ -81,6 +81,18 @@ impl Files {
             self.cedar.insert(format!("{prefix}{stem}"), Text::read(path));
         }
     }
+}
+
+/// Reads a table of cases.
+///
+/// # Errors
+/// When it cannot be read, or is none.
+pub(crate) fn table(path: &Path) -> Result<CaseTable, Unusable> {
+    let bytes = input::regular(path, "table of cases", LIMIT)?;
+    let shown = path.display();
+    let text = String::from_utf8(bytes)
+        .map_err(|error| Unusable(format!("`{shown}` is not UTF-8: {}", error.utf8_error())))?;
+    CaseTable::parse(&text).map_err(|error| Unusable(format!("`{shown}`: {error}")))
 }
 
 impl Text {

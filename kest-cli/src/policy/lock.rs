@@ -46,8 +46,13 @@ impl Lock {
 
     fn parse(text: &str) -> Result<Self, String> {
         const FIX: &str = "write the file with `kest policy sync`";
-        let document: Document = toml::from_str(text)
-            .map_err(|error| format!("{}; {FIX}", error.to_string().trim_end().replace('\n', " ")))?;
+        let document: Document = toml::from_str(text).map_err(|error| {
+            let message = error.message().trim_end().replace('\n', ", ");
+            let before = error.span().and_then(|span| text.get(..span.start));
+            let line =
+                before.map_or(String::new(), |before| format!("line {}: ", before.matches('\n').count() + 1));
+            format!("{line}{message}; {FIX}")
+        })?;
         let mut policies = BTreeMap::new();
         for Policy { name, digest } in document.policy {
             if !is_name(&name) {

@@ -6,5 +6,6 @@ pub(crate) mod files;
 pub(crate) mod lock;
 pub(crate) mod names;
 pub(crate) mod project;
+pub(crate) mod rego_text;
 pub(crate) mod remote;
 pub(crate) mod source;

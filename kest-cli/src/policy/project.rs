@@ -1,13 +1,14 @@
 //! Where the policies, the configuration and the sources are.
 
 use std::env;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use kest_core::config::Config;
 
 use super::lock::{self, Lock};
-use crate::input::Unusable;
+use crate::input::{self, Unusable};
 
 /// Where the policies are.
 #[derive(Debug, Args)]
@@ -25,8 +26,8 @@ pub(crate) struct Place {
 #[derive(Debug, Args)]
 #[group(skip)]
 pub(crate) struct Sources {
-    /// Where the Rust sources are, may be given several times; else the folder of the configuration. Left out are
-    /// hidden entries and the `target` folders of cargo
+    /// Where the Rust sources are, may be given several times; else the folder of the configuration and this one. Left
+    /// out are hidden entries and the `target` folders of cargo
     #[arg(long = "src", value_name = "DIR")]
     pub(crate) src: Vec<PathBuf>,
 }
@@ -43,6 +44,7 @@ pub(crate) struct Project {
     pub(crate) lock_path: PathBuf,
 }
 
+const CONFIG: &str = "kest.toml";
 const FOLDER: &str = "policies";
 
 impl Place {
@@ -63,11 +65,10 @@ impl Place {
     /// # Errors
     /// As for [`Self::open`], but for the lock.
     pub(crate) fn open_without_lock(&self) -> Result<Project, Unusable> {
-        let config = match &self.config {
-            Some(path) => Config::read(path).map(Some),
-            None => Config::find(None),
+        let config = match self.config_path()? {
+            Some(path) => Config::read(&path).map_err(|error| input::malformed(&error))?,
+            None => Config::default(),
         };
-        let config = config.map_err(|error| Unusable(error.to_string()))?.unwrap_or_default();
         let root = config.path.as_deref().and_then(Path::parent).unwrap_or(Path::new("")).to_owned();
         let dir = match (&self.dir, &config.policies.dir) {
             (Some(dir), _) => Some(folder(dir.clone(), "--dir")?),
@@ -77,6 +78,75 @@ impl Place {
         let lock_path = root.join(lock::FILE);
         Ok(Project { config, root, dir, lock: Lock::default(), lock_path })
     }
+}
+
+impl Place {
+    /// The configuration that is named, or here.
+    fn config_path(&self) -> Result<Option<PathBuf>, Unusable> {
+        if let Some(path) = &self.config {
+            return Ok(Some(path.clone()));
+        }
+        let above = cargo_folders()?;
+        if let Some(path) = env::var_os("KEST_CONFIG").filter(|path| !path.is_empty()) {
+            return of_environment(PathBuf::from(path), &above).map(Some);
+        }
+        let here = Path::new(CONFIG);
+        if here.try_exists().map_err(|error| Unusable(format!("cannot look for `./{CONFIG}`: {error}")))? {
+            return Ok(Some(here.to_owned()));
+        }
+        match above.iter().map(|dir| dir.join(CONFIG)).find(|path| path.is_file()) {
+            Some(path) if self.dir.is_none() => {
+                let path = path.display();
+                Err(Unusable(format!("`{path}` is what the attribute reads; give --config {path}")))
+            }
+            Some(_) | None => Ok(None),
+        }
+    }
+}
+
+/// What `KEST_CONFIG` names: for the attribute from the root of the workspace, for a program from where it starts.
+fn of_environment(path: PathBuf, above: &[PathBuf]) -> Result<PathBuf, Unusable> {
+    let Some(root) = above.last().filter(|_| path.is_relative()) else { return Ok(path) };
+    let of_attribute = root.join(&path);
+    match (of_attribute.is_file(), path.is_file()) {
+        (true, false) => Ok(of_attribute),
+        (false, true) => Ok(path),
+        (true, true) if same(&of_attribute, &path) => Ok(path),
+        (true, true) => Err(Unusable(format!(
+            "`KEST_CONFIG` names `{}` to the attribute and `{}` to a program that starts here; give the one with \
+             --config",
+            of_attribute.display(),
+            path.display()
+        ))),
+        (false, false) => Err(Unusable(format!(
+            "`KEST_CONFIG` names `{}`, which is no file, and neither is `{}`, which the attribute would read",
+            path.display(),
+            of_attribute.display()
+        ))),
+    }
+}
+
+fn same(one: &Path, other: &Path) -> bool {
+    matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
+}
+
+/// The folders above this one up to the root of its workspace, as the attribute sees it: the nearest with a `Cargo.toml`
+/// that has a `[workspace]`, else the nearest with a `Cargo.toml`. None where there is none, or it is here.
+fn cargo_folders() -> Result<Vec<PathBuf>, Unusable> {
+    let here =
+        env::current_dir().map_err(|error| Unusable(format!("cannot tell the current folder: {error}")))?;
+    let mut package = None;
+    for (up, dir) in here.ancestors().enumerate() {
+        // What cannot be read is cargo's to refuse.
+        let Ok(text) = fs::read_to_string(dir.join("Cargo.toml")) else { continue };
+        package = package.or(Some(up));
+        if text.parse::<toml::Table>().is_ok_and(|table| table.contains_key("workspace")) {
+            package = Some(up);
+            break;
+        }
+    }
+    let above = 1..=package.unwrap_or_default();
+    Ok(above.map(|up| (0..up).map(|_| "..").collect()).collect())
 }
 
 impl Project {
@@ -92,7 +162,15 @@ impl Project {
 impl Sources {
     /// The folders to search.
     pub(crate) fn folders(&self, project: &Project) -> Vec<PathBuf> {
-        if self.src.is_empty() { vec![project.root.clone()] } else { self.src.clone() }
+        if !self.src.is_empty() {
+            return self.src.clone();
+        }
+        let mut folders = vec![project.root.clone()];
+        // A configuration is often beside others, and the code here.
+        if !project.root.as_os_str().is_empty() {
+            folders.push(PathBuf::new());
+        }
+        folders
     }
 }
 

@@ -1,10 +1,13 @@
 //! The functions in Rust sources that name policies: those with the attribute `kest_verified`. Spec §7.
 
 mod attribute;
+mod depth;
 mod visit;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use super::project::here;
 use crate::input::{self, Unusable};
@@ -25,7 +28,7 @@ pub(crate) struct Policies {
     pub(crate) names: Vec<String>,
     /// Whether they stand in `unchecked(…)`: the macro does not look them up.
     pub(crate) unchecked: bool,
-    /// Whether some are known at run time alone.
+    /// Whether some are not known from the text.
     pub(crate) dynamic: bool,
 }
 
@@ -33,7 +36,7 @@ pub(crate) struct Policies {
 #[derive(Debug, Default)]
 pub(crate) struct Found {
     pub(crate) functions: Vec<Protected>,
-    /// Files that could not be searched, and why.
+    /// Files that have the attribute, or might, and could not be searched; and why.
     pub(crate) unread: Vec<String>,
 }
 
@@ -62,25 +65,40 @@ impl Found {
             }
         }
         files.sort_unstable();
-        files.dedup();
+        let mut seen = BTreeSet::new();
+        // One folder may be named twice, or within another.
+        files.retain(|path| seen.insert(path.canonicalize().unwrap_or_else(|_| path.clone())));
+        let failed = || Unusable("the sources cannot be searched: there is no thread for it".to_owned());
+        // A parser goes as deep as the text does.
+        thread::scope(|scope| {
+            let thread = thread::Builder::new().stack_size(depth::STACK);
+            let search = thread.spawn_scoped(scope, || Self::in_files(&files)).map_err(|_| failed())?;
+            search.join().map_err(|_| failed())
+        })
+    }
+
+    fn in_files(files: &[PathBuf]) -> Self {
         let mut found = Self::default();
-        for path in &files {
-            let shown = path.display().to_string();
-            let text = input::regular(path, "source", LIMIT).map_err(|Unusable(why)| why).and_then(|bytes| {
-                String::from_utf8(bytes)
-                    .map_err(|error| format!("`{shown}` is not UTF-8: {}", error.utf8_error()))
-            });
-            let functions = text.and_then(|text| {
-                // Most files have none: those need not be parsed.
-                if text.contains(attribute::NAME) { visit::functions(&shown, &text) } else { Ok(Vec::new()) }
-            });
-            match functions {
+        for path in files {
+            match functions(path) {
                 Ok(functions) => found.functions.extend(functions),
                 Err(why) => found.unread.push(why),
             }
         }
-        Ok(found)
+        found
     }
+}
+
+fn functions(path: &Path) -> Result<Vec<Protected>, String> {
+    let shown = path.display().to_string();
+    let bytes = input::regular(path, "source", LIMIT).map_err(|Unusable(why)| why)?;
+    // Most files have none: those need not be parsed.
+    if !bytes.windows(attribute::NAME.len()).any(|bytes| bytes == attribute::NAME.as_bytes()) {
+        return Ok(Vec::new());
+    }
+    let text = String::from_utf8(bytes)
+        .map_err(|error| format!("`{shown}` is not searched, as it is not UTF-8: {}", error.utf8_error()))?;
+    visit::functions(&shown, &text)
 }
 
 fn list(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), Unusable> {
@@ -93,8 +111,14 @@ fn list(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), Unu
         if name.to_string_lossy().starts_with('.') {
             continue;
         }
-        if kind.is_dir() && depth > 0 && !is_target(&path) {
-            list(&path, depth - 1, files)?;
+        if kind.is_dir() && !is_target(&path) {
+            let Some(deeper) = depth.checked_sub(1) else {
+                return Err(Unusable(format!(
+                    "`{}` is more than {DEEPEST} folders deep; name the sources with --src",
+                    path.display()
+                )));
+            };
+            list(&path, deeper, files)?;
         } else if kind.is_file() && path.extension().is_some_and(|extension| extension == "rs") {
             files.push(path);
         }

@@ -61,6 +61,7 @@ fn sync(tree: &Tree, url: &str, more: &[&str]) -> support::Run {
 
 const REFUND: &str = "permit (principal, action == Action::\"orders/refund\", resource);";
 const LIST: &str = "permit (principal, action in [Action::\"base\", Action::\"orders/refund\"], resource);";
+const LINKED: &str = "template-linked policy p4";
 const ANY: &str = "forbid (principal, action, resource) when { context.trust_score < 1 };";
 
 #[test]
@@ -83,8 +84,8 @@ fn names_are_the_actions_of_static_policies() {
         |name: &str, digest: &str| format!("\n[[policy]]\nname = \"{name}\"\ndigest = \"{digest}\"\n");
     let wanted = [
         "# Written by `kest policy sync`.\n".to_owned(),
-        entry("base", &several(&[LIST, ANY])),
-        entry("orders/refund", &several(&[REFUND, LIST, ANY])),
+        entry("base", &several(&[LIST, ANY, LINKED, "permit ("])),
+        entry("orders/refund", &several(&[REFUND, LIST, ANY, LINKED, "permit ("])),
     ];
     assert_eq!(tree.read(LOCK), wanted.concat());
     let json = run.json();
@@ -96,6 +97,28 @@ fn names_are_the_actions_of_static_policies() {
     {
         assert!(json["skipped"][index]["reason"].as_str().unwrap().contains(reason), "{json}");
     }
+}
+
+#[test]
+fn what_may_be_for_every_action_is_in_every_digest() {
+    let locked = |more: &[(&str, Option<&str>)]| {
+        let tree = Tree::new(&[]);
+        let server = store(&[&[("p1", Some(REFUND))], more].concat());
+        assert_eq!(sync(&tree, &server.url, &[]).code, 0);
+        let lock = tree.read(LOCK);
+        let (_, rest) = lock.split_once("name = \"orders/refund\"\ndigest = \"").unwrap();
+        rest.split('"').next().unwrap().to_owned()
+    };
+    let alone = locked(&[]);
+    assert_eq!(alone, digest(REFUND));
+    let group = "forbid (principal, action in Action::\"group\", resource);";
+    let groups = "forbid (principal, action in [Shop::Action::\"group\"], resource);";
+    for more in [None, Some(ANY), Some(group), Some(groups), Some("forbid (")] {
+        assert_ne!(locked(&[("p2", more)]), alone, "{more:?}");
+    }
+    let other = "forbid (principal, action == Action::\"other\", resource);";
+    assert_eq!(locked(&[("p2", Some(other))]), alone);
+    assert_ne!(locked(&[("p2", None)]), locked(&[("p3", None)]), "another linked policy");
 }
 
 #[test]

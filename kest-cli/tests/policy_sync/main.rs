@@ -116,6 +116,54 @@ fn the_lock_has_the_names_of_packages_that_decide() {
     assert_eq!(left, 1, "nothing but the lock is left");
 }
 
+/// The digest of one entry of the lock that a server with these modules gives.
+fn locked(modules: &[Value], name: &str) -> String {
+    let tree = Tree::new(&[]);
+    assert_eq!(tree.policy(&["sync", "--opa", &opa(modules).url]).code, 0);
+    let lock = tree.read(LOCK);
+    let (_, rest) = lock.split_once(&format!("name = \"{name}\"\ndigest = \"")).unwrap();
+    rest.split('"').next().unwrap().to_owned()
+}
+
+#[test]
+fn what_a_policy_refers_to_is_in_its_digest() {
+    let helper = |more: &str| module("h.rego", "roles", &format!("package roles{more}"), &[rule("admin")]);
+    let allow = [rule("allow")];
+    for text in [
+        "package orders\nallow if data.roles.admin",
+        "package orders\nimport data.roles as r\nallow if r.admin",
+        "package orders\nallow if data[\"roles\"].admin",
+        "package orders\nx := data",
+        "package orders\nallow if $\"{data.roles.admin}\" == \"true\"",
+    ] {
+        let orders = || module("o.rego", "orders", text, &allow);
+        let before = locked(&[orders(), helper("")], "orders");
+        assert_ne!(before, locked(&[orders(), helper(" # changed")], "orders"), "{text}");
+        assert_eq!(before, locked(&[helper(""), orders()], "orders"), "{text}");
+        // The one of `RegoEngine`: over the name, and every text.
+        let all = format!("orders\0orders\0{}\0{text}roles\x0013\0package roles", text.len());
+        assert_eq!(before, digest(&all), "{text}");
+    }
+    // Its own package and what only looks like another is no reference.
+    for text in ["package orders\nallow if data.orders.x # data.roles", "package orders\nx := \"data.roles\""]
+    {
+        let orders = || module("o.rego", "orders", text, &allow);
+        assert_eq!(locked(&[orders(), helper("")], "orders"), digest(text), "{text}");
+    }
+    // What is below the package is another one.
+    let below = |more: &str| {
+        module("b.rego", "orders/roles", &format!("package orders.roles{more}"), &[rule("admin")])
+    };
+    let text = "package orders\nallow if data.orders.roles.admin";
+    let orders = || module("o.rego", "orders", text, &allow);
+    assert_ne!(locked(&[orders(), below("")], "orders"), locked(&[orders(), below(" #")], "orders"));
+    let shared = json!({"name": "", "value": {}, "ref": path(&["roles", "more"])});
+    let orders = || {
+        module("o.rego", "orders", "package orders\nallow if roles.admin", &[rule("allow"), shared.clone()])
+    };
+    assert_ne!(locked(&[orders(), below("")], "orders"), locked(&[orders(), below(" #")], "orders"));
+}
+
 #[test]
 fn what_is_no_policy_of_kest_is_listed_with_the_reason() {
     let mut modules = two();
@@ -294,6 +342,7 @@ fn servers_that_are_not_asked() {
     for url in ["http://opa.example.org", "ftp://127.0.0.1", "opa", "http://user:s3cret@127.0.0.1:1"] {
         let run = tree.policy(&["sync", "--opa", url]);
         assert!(!run.stderr.contains("s3cret"), "{}", run.stderr);
+        assert!(!run.stderr.contains("allow_plain_http"), "{}", run.stderr);
         assert_eq!((run.code, run.stdout.as_str()), (2, ""), "{url}: {}", run.stderr);
     }
     let run = tree.policy(&["sync", "--opa", &nobody(), "--ca", "ca.pem"]);

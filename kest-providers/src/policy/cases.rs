@@ -10,7 +10,7 @@ use kest_core::error::{PolicyErrorKind, PolicyUnavailable};
 use kest_core::policy::{Decision, InputDocument, PolicyEngine, PolicyRequest};
 use serde::Deserialize;
 
-/// What a policy must decide, read from `<name>.cases.json` beside it.
+/// What a policy must decide, read from `<name>.cases` beside it.
 ///
 /// The same table holds for every engine, so a policy that is there in Rego and in Cedar has one.
 ///
@@ -100,7 +100,7 @@ impl CaseTable {
     /// Reads a table from a file.
     ///
     /// # Errors
-    /// When the file cannot be read or is larger than 1 MiB, and as for [`Self::parse`].
+    /// When the file cannot be read, is no regular file or is larger than 1 MiB, and as for [`Self::parse`].
     pub fn read(path: impl AsRef<Path>) -> Result<Self, CaseTableError> {
         let path = path.as_ref();
         let text = bounded(path).map_err(|error| CaseTableError {
@@ -264,6 +264,10 @@ impl std::error::Error for CaseTableError {
 
 /// A file's text, never more than a table may have and a little.
 fn bounded(path: &Path) -> io::Result<String> {
+    // Opening a pipe would wait for whoever writes to it.
+    if !path.metadata()?.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
     let mut text = String::new();
     File::open(path)?.take(MAX_TABLE as u64 + 1).read_to_string(&mut text)?;
     Ok(text)

@@ -3,6 +3,7 @@
 mod applies;
 mod builder;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -13,10 +14,12 @@ use kest_core::policy::{BoxFuture, Decision, PolicyEngine, PolicyInput, PolicyRe
 use kest_core::text::Quoted;
 use serde_json::{Value, json};
 
-use self::applies::may_apply;
+use self::applies::{Applies, applies};
 pub use self::builder::CedarAgentEngineBuilder;
 use super::cedar_form;
-use super::rest::{self, Answer, Rest, Turn, checked_name};
+use super::listing::{Listing, Listings, nobody_permits};
+use super::name;
+use super::rest::{self, Answer, Rest, Turn};
 
 /// Asks a cedar-agent: `POST {url}/v1/is_authorized`.
 ///
@@ -26,8 +29,8 @@ use super::rest::{self, Answer, Rest, Turn, checked_name};
 /// `action == Action::"a/b"`.
 ///
 /// Only `Allow` without any error allows. The agent itself skips a `forbid` that fails, so an error of any policy that
-/// applies is an error here. When nothing permits and nothing forbids, the agent's list of policies is asked for one
-/// that may be meant: if there is none, the policy is unknown. What entities the agent's own data holds counts too.
+/// applies is an error here. When nothing permits and nothing forbids, the agent's list of policies, which is kept for ten
+/// seconds, is looked through for one that may be meant: if there is none, the policy is unknown. What entities the agent's own data holds counts too.
 ///
 /// Nothing is tried twice, and no redirect is followed. Constructors do not connect.
 ///
@@ -40,6 +43,7 @@ use super::rest::{self, Answer, Rest, Turn, checked_name};
 pub struct CedarAgentEngine {
     rest: Rest,
     path: Arc<str>,
+    listings: Arc<Listings>,
 }
 
 const PATH: &str = "/v1/is_authorized";
@@ -64,7 +68,7 @@ impl CedarAgentEngine {
         request: &PolicyRequest<'_>,
     ) -> Result<impl Future<Output = Result<Decision, PolicyUnavailable>> + Send + 'static, PolicyUnavailable>
     {
-        let policy = checked_name(request.policy)?.to_owned();
+        let policy = name::checked(request.policy)?.to_owned();
         let body = body(&policy, request.input)?;
         let engine = self.clone();
         Ok(async move {
@@ -74,9 +78,28 @@ impl CedarAgentEngine {
                 Verdict::Allow => Ok(Decision::allow()),
                 Verdict::Forbidden => Ok(Decision::deny()),
                 Verdict::NotPermitted if *engine.path != *PATH => Ok(Decision::deny()),
-                Verdict::NotPermitted => not_permitted(&turn, &policy).await,
+                Verdict::NotPermitted => engine.not_permitted(&turn, &policy).await,
             }
         })
+    }
+}
+
+impl CedarAgentEngine {
+    /// Nothing permits it: because a policy says so, or because there is none.
+    async fn not_permitted(&self, turn: &Turn, policy: &str) -> Result<Decision, PolicyUnavailable> {
+        let late = || "the agent's list of policies did not come in time".to_owned();
+        match &*self.listings.latest(turn.deadline(), listing(turn), late).await {
+            Listing::Names(names) if !names.contains(policy) => {
+                let action = cedar_form::literal(cedar_form::ACTION, policy);
+                let why = format!(
+                    "none of its policies is for `{action}`; load the policy there, with `action == {action}`"
+                );
+                Err(turn.fail(PolicyErrorKind::UnknownPolicy, why))
+            }
+            Listing::Names(_) | Listing::Any => Ok(Decision::deny()),
+            // Whether it is unknown too cannot be said; it is a no in any case.
+            Listing::Unread(why) => Ok(Decision::Deny { reason: Some(nobody_permits(why)) }),
+        }
     }
 }
 
@@ -151,6 +174,11 @@ fn verdict(turn: &Turn, answer: &Answer) -> Result<Verdict, PolicyUnavailable> {
         return Err(turn.fail(PolicyErrorKind::Evaluation, why));
     }
     match document.get("decision").and_then(Value::as_str) {
+        // Nothing is allowed by no policy.
+        Some("Allow") if !reason.iter().any(Value::is_string) => Err(malformed(
+            "it allows, and names no policy that does; check that this is the address of a cedar-agent"
+                .to_owned(),
+        )),
         Some("Allow") => Ok(Verdict::Allow),
         Some("Deny") if reason.is_empty() => Ok(Verdict::NotPermitted),
         Some("Deny") => Ok(Verdict::Forbidden),
@@ -161,31 +189,29 @@ fn verdict(turn: &Turn, answer: &Answer) -> Result<Verdict, PolicyUnavailable> {
     }
 }
 
-/// Nothing permits it: because a policy says so, or because there is none.
-async fn not_permitted(turn: &Turn, policy: &str) -> Result<Decision, PolicyUnavailable> {
-    let known = match turn.get(POLICIES).await {
-        Ok(answer) if answer.status.as_u16() == 200 => texts(&answer).map(|texts| {
-            let count = texts.len();
-            (count, texts.iter().any(|text| may_apply(text, policy)))
-        }),
-        Ok(_) | Err(_) => None,
-    };
-    match known {
-        Some((_, true)) => Ok(Decision::deny()),
-        Some((count, false)) => {
-            let action = cedar_form::literal(cedar_form::ACTION, policy);
-            let why = format!(
-                "none of its {count} policies is for `{action}`; load the policy there, with `action == {action}`"
-            );
-            Err(turn.fail(PolicyErrorKind::UnknownPolicy, why))
-        }
-        // Whether it is unknown too cannot be said; it is a no in any case.
-        None => Ok(Decision::Deny { reason: Some("no policy permits it".to_owned()) }),
+/// Which names the agent has policies for.
+async fn listing(turn: &Turn) -> Result<Listing, String> {
+    let unread = |why: String| format!("the agent's list of policies cannot be read: {why}");
+    // Others are told of it as well: it must not name this question's policy.
+    let answer = turn.get(POLICIES).await.map_err(|error| unread(format!("{:?}", error.kind())))?;
+    if answer.status.as_u16() != 200 {
+        return Err(unread(answer.failure().1));
     }
+    // Up to a megabyte; all connections live on this thread.
+    let read = tokio::task::spawn_blocking(move || names(&answer)).await;
+    read.map_err(|error| unread(error.to_string()))?
+        .ok_or_else(|| unread("it is not of the form that is known".to_owned()))
 }
 
-/// The texts of the agent's policies.
-fn texts(answer: &Answer) -> Option<Vec<String>> {
+fn names(answer: &Answer) -> Option<Listing> {
     let Value::Array(policies) = answer.json().ok()? else { return None };
-    policies.iter().map(|policy| Some(policy.get("content")?.as_str()?.to_owned())).collect()
+    let (mut names, mut any) = (HashSet::new(), false);
+    for policy in &policies {
+        match applies(policy.get("content")?.as_str()?) {
+            Applies::To(name) => drop(names.insert(name)),
+            Applies::ToNoName => {}
+            Applies::ToAny => any = true,
+        }
+    }
+    Some(if any { Listing::Any } else { Listing::Names(names) })
 }

@@ -9,9 +9,15 @@ mod cedar;
 mod cedar_agent;
 #[cfg(any(feature = "cedar", feature = "cedar-agent", feature = "avp"))]
 mod cedar_form;
+#[cfg(any(feature = "opa", feature = "cedar-agent", feature = "avp"))]
+mod deadline;
 #[cfg(any(feature = "rego", feature = "cedar"))]
 mod folder;
+#[cfg(any(feature = "cedar-agent", feature = "avp"))]
+mod listing;
 mod mock;
+#[cfg(any(feature = "rego", feature = "opa", feature = "cedar-agent", feature = "avp"))]
+mod name;
 #[cfg(feature = "opa")]
 mod opa;
 #[cfg(feature = "rego")]

@@ -15,7 +15,8 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 pub use self::builder::OpaEngineBuilder;
-use super::rest::{self, Answer, Rest, Turn, checked_name, refuse};
+use super::name::checked_package;
+use super::rest::{self, Answer, Rest, Turn, refuse};
 
 /// Asks an Open Policy Agent: `POST {url}/v1/data/{name}`.
 ///
@@ -69,7 +70,7 @@ impl OpaEngine {
         request: &PolicyRequest<'_>,
     ) -> Result<impl Future<Output = Result<Decision, PolicyUnavailable>> + Send + 'static, PolicyUnavailable>
     {
-        let policy = checked_name(request.policy)?.to_owned();
+        let policy = checked_package(request.policy)?.to_owned();
         let body = body(request.input)?;
         let engine = self.clone();
         Ok(async move {

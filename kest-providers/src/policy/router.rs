@@ -85,7 +85,7 @@ impl PolicyEngine for Router {
     }
 
     /// All engines as they stand now, each once, whether or not the call will ask them. `None` when none of them
-    /// reloads.
+    /// reloads. An engine that asks a server has no snapshot: each policy sees what the server then has.
     fn snapshot(&self) -> Option<Arc<dyn PolicyEngine>> {
         let mut taken = Taken::default();
         let routes = self
@@ -142,10 +142,24 @@ pub struct RouterBuilder {
 impl RouterBuilder {
     /// Policies whose name begins with these segments, such as `payments` or `payments/pci`, are asked of this engine.
     ///
-    /// To give one engine several routes, give the same `Arc<dyn PolicyEngine>` to each: a call then sees one
-    /// snapshot of it.
+    /// An engine with several routes is given by [`routes`](Self::routes), so that a call sees one snapshot of it.
+    /// Clones of an engine, and clones of an `Arc` of its own type, are engines of their own here; clones of one
+    /// `Arc<dyn PolicyEngine>` are one engine, also as the fallback.
     pub fn route(mut self, prefix: impl Into<String>, engine: impl PolicyEngine + 'static) -> Self {
         self.routes.push(Route { prefix: prefix.into(), engine: shared(engine) });
+        self
+    }
+
+    /// The same with several prefixes for one engine.
+    pub fn routes<P: Into<String>>(
+        mut self,
+        prefixes: impl IntoIterator<Item = P>,
+        engine: impl PolicyEngine + 'static,
+    ) -> Self {
+        let engine = shared(engine);
+        let routes =
+            prefixes.into_iter().map(|prefix| Route { prefix: prefix.into(), engine: Arc::clone(&engine) });
+        self.routes.extend(routes);
         self
     }
 

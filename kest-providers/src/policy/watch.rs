@@ -61,13 +61,16 @@ struct Shared<O: Origin> {
 /// Looking more often would only keep the disk busy.
 const SHORTEST: Duration = Duration::from_millis(10);
 
+/// How often texts are read until they are the same twice.
+const LOOKS: usize = 10;
+
 impl<O: Origin> Live<O> {
     /// Loads the first set. With an interval, a thread looks for others until this is dropped.
     pub(super) fn new(origin: O, every: Option<Duration>) -> Result<Self, PolicyUnavailable> {
-        let texts = origin.read()?;
+        let (texts, fingerprint) = settled(&origin)?;
         let shared = Arc::new(Shared {
             set: RwLock::new(Arc::new(origin.build(&texts)?)),
-            loaded: Mutex::new(texts.fingerprint()),
+            loaded: Mutex::new(fingerprint),
             failed: Mutex::new(None),
             origin,
         });
@@ -92,10 +95,10 @@ impl<O: Origin> Live<O> {
     /// Loads all texts now. The old set stays on an error.
     pub(super) fn reload(&self) -> Result<(), PolicyUnavailable> {
         let mut loaded = self.shared.loaded.lock();
-        let texts = self.shared.origin.read()?;
+        let (texts, fingerprint) = settled(&self.shared.origin)?;
         let set = self.shared.origin.build(&texts)?;
         self.shared.take_over(set);
-        *loaded = texts.fingerprint();
+        *loaded = fingerprint;
         Ok(())
     }
 
@@ -145,6 +148,30 @@ fn watch<O: Origin>(engine: &Weak<Shared<O>>, stop: &Stop, every: Duration) {
 /// What a look at the folder shows: its content, or why there is none.
 type Look = Result<Fingerprint, String>;
 
+fn look(texts: &Result<Texts, PolicyUnavailable>) -> Look {
+    texts.as_ref().map(Texts::fingerprint).map_err(ToString::to_string)
+}
+
+/// What is the same at two looks in a row, or why it cannot be read. Files that are exchanged while a folder is read
+/// show a mixture of two versions, of which each file may parse.
+fn settled<O: Origin>(origin: &O) -> Result<(Texts, Fingerprint), PolicyUnavailable> {
+    let mut last = None;
+    for _ in 0..LOOKS {
+        let texts = origin.read();
+        let look = look(&texts);
+        if last.as_ref() == Some(&look) {
+            return texts.map(|texts| {
+                let fingerprint = texts.fingerprint();
+                (texts, fingerprint)
+            });
+        }
+        last = Some(look);
+    }
+    Err(refuse(format!(
+        "the policies changed each of the {LOOKS} times they were read; load them when they rest"
+    )))
+}
+
 /// What the thread remembers.
 #[derive(Default)]
 struct Watcher {
@@ -156,7 +183,7 @@ impl Watcher {
     fn look<O: Origin>(&mut self, shared: &Shared<O>) {
         let mut loaded = shared.loaded.lock();
         let texts = shared.origin.read();
-        let look = texts.as_ref().map(Texts::fingerprint).map_err(ToString::to_string);
+        let look = look(&texts);
         let still = self.last.as_ref() == Some(&look);
         self.last = Some(look.clone());
         // A file that is being written may parse, and mean something else.

@@ -4,11 +4,11 @@
 
 mod fake;
 
+use std::env;
 use std::error::Error;
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::Command;
 use std::time::{Duration, Instant};
-use std::{env, thread};
 
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, future};
@@ -113,12 +113,12 @@ fn a_name_that_no_policy_has_is_unknown() {
     let fake = Fake::listing(|request| match request.body["nextToken"].as_str() {
         None => Reply::Json(200, json!({"policies": [policy(Some("a/b"), "Permit")], "nextToken": "2"})),
         Some(_) => {
-            Reply::Json(200, json!({"policies": [policy(Some("c"), "Permit"), policy(None, "Forbid")]}))
+            Reply::Json(200, json!({"policies": [policy(Some("c"), "Permit"), policy(Some("d"), "Forbid")]}))
         }
     });
     let engine = fake.engine();
     expect(&ask(&engine, "a/c").unwrap_err(), UnknownPolicy, &["`a/c`", STORE, "`action == Action::"]);
-    for known in ["a/b", "c"] {
+    for known in ["a/b", "c", "d"] {
         assert_eq!(ask(&engine, known).unwrap(), Decision::deny());
     }
     assert_eq!(fake.count("listpolicies"), 2, "two pages, once");
@@ -129,8 +129,13 @@ fn a_name_that_no_policy_has_is_unknown() {
     other["actions"][0]["actionType"] = json!("Other::Action");
     let fake = Fake::listing(move |_| Reply::Json(200, json!({"policies": [other]})));
     expect(&ask(&fake.engine(), "a/b").unwrap_err(), UnknownPolicy, &["`a/b`"]);
-    let open = Fake::listing(|_| Reply::Json(200, json!({"policies": [policy(None, "Permit")]})));
-    assert_eq!(ask(&open.engine(), "any").unwrap(), Decision::deny());
+    // For every name, whatever its effect. Emulators leave the actions away altogether.
+    for effect in ["Permit", "Forbid"] {
+        let open = Fake::listing(move |_| {
+            Reply::Json(200, json!({"policies": [policy(Some("a/b"), "Permit"), policy(None, effect)]}))
+        });
+        assert_eq!(ask(&open.engine(), "any").unwrap(), Decision::deny(), "{effect}");
+    }
 }
 
 #[test]
@@ -229,6 +234,50 @@ fn answers_that_are_not_of_aws_are_errors() {
 }
 
 #[test]
+fn an_allow_that_is_not_whole_is_none() {
+    for (body, part) in [
+        (r#"{"decision":"ALLOW"}"#, "no list `determiningPolicies`"),
+        (r#"{"decision":"ALLOW","errors":[]}"#, "no list `determiningPolicies`"),
+        (r#"{"decision":"ALLOW","determiningPolicies":[{"policyId":"p"}]}"#, "no list `errors`"),
+        (
+            r#"{"decision":"ALLOW","determiningPolicies":[{"policyId":"p"}],"errors":null}"#,
+            "no list `errors`",
+        ),
+        (
+            r#"{"decision":"ALLOW","determiningPolicies":[{"policyId":"p"}],"errors":[null]}"#,
+            "cannot be read",
+        ),
+        (r#"{"decision":"ALLOW","determiningPolicies":[{}],"errors":[]}"#, "`policyId`"),
+        (r#"{"decision":"ALLOW","determiningPolicies":[],"errors":[]}"#, "by no policy"),
+        (r#"{"determiningPolicies":[{"policyId":"p"}],"errors":[]}"#, "`decision`"),
+        (
+            r#"{"decision":"ALLOW","determiningPolicies":[{"policyId":"p"}],"errors":[{"errorDescription":"e"}],"errors":[]}"#,
+            "not usable as JSON",
+        ),
+        (
+            r#"{"decision":"DENY","decision":"ALLOW","determiningPolicies":[{"policyId":"p"}],"errors":[]}"#,
+            "not usable as JSON",
+        ),
+    ] {
+        let error = failing(move || raw("200 OK", "application/x-amz-json-1.0", body));
+        expect(&error, PolicyErrorKind::MalformedAnswer, &[part, "127.0.0.1"]);
+    }
+}
+
+#[test]
+fn for_ever_is_a_time_limit() {
+    let fake = Fake::saying(|| answered("ALLOW", &["SP1"], &[]));
+    let engine = fake.builder().timeout(Duration::MAX).build().unwrap();
+    assert_eq!(ask(&engine, "a/b").unwrap(), Decision::allow());
+}
+
+#[test]
+fn a_builder_shows_no_secret_of_its_address() {
+    let builder = AvpEngine::builder().endpoint_url("https://user:s3cret@h/?token=s3cret#s3cret");
+    assert!(!format!("{builder:?}").contains("s3cret"), "{builder:?}");
+}
+
+#[test]
 fn an_answer_has_its_largest_size() {
     let huge = || "x".repeat(2 << 20);
     let long = move || answered("ALLOW", &["SP1", &huge()], &[]);
@@ -251,12 +300,33 @@ fn a_silent_server_is_given_up() {
     let error = ask(&engine, "a/b").unwrap_err();
     expect(&error, PolicyErrorKind::Timeout, &["400ms", "IsAuthorized", &fake.url()]);
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
-    // Whoever waits behind others has no more time.
-    let engine = fake.builder().max_connections(1).timeout(Duration::from_millis(400)).build().unwrap();
-    let other = engine.clone();
-    let waiting = thread::spawn(move || ask(&other, "a/b").unwrap_err().kind());
-    assert_eq!(ask(&engine, "a/b").unwrap_err().kind(), PolicyErrorKind::Timeout);
-    assert_eq!(waiting.join().unwrap(), PolicyErrorKind::Timeout);
+    // Whoever waits behind others has no more time, and is told so.
+    let engine = fake.builder().max_connections(1).timeout(Duration::from_secs(2)).build().unwrap();
+    let asked = fake.count("isauthorized");
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(engine.initialize()).unwrap();
+    let document = InputDocument::default();
+    let input = document.as_input();
+    let request = PolicyRequest { policy: "a/b", input: &input };
+    let (first, second) = runtime
+        .block_on(async { tokio::join!(engine.evaluate_async(&request), engine.evaluate_async(&request)) });
+    expect(&first.unwrap_err(), PolicyErrorKind::Timeout, &["2s", "IsAuthorized", &fake.url()]);
+    let parts = ["`a/b`", &fake.url(), "turn", "1 requests under way", "`max_connections`"];
+    expect(&second.unwrap_err(), PolicyErrorKind::Timeout, &parts);
+    assert!(fake.count("isauthorized") > asked);
+}
+
+#[test]
+fn a_name_that_is_none_is_not_asked_for() {
+    let fake = Fake::saying(|| answered("ALLOW", &["SP1"], &[]));
+    for name in ["", "a//b", "a\"", "a b", "a.b", "/a", "é"] {
+        expect(
+            &ask(&fake.engine(), name).unwrap_err(),
+            PolicyErrorKind::UnknownPolicy,
+            &["is not a policy name"],
+        );
+    }
+    assert_eq!(fake.count("isauthorized"), 0);
 }
 
 #[test]

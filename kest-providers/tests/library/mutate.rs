@@ -135,6 +135,7 @@ fn hostile() -> Vec<Value> {
         json!({"__entity": {"type": "Action", "id": "kest"}}),
         json!({"__extn": {"fn": "decimal", "arg": "1.0"}}),
         json!(["label:secret", "domain:north", "unverified", "llm_generated", "break_glass"]),
+        json!(["label:cosmic", "domain:west"]),
         json!(1.5),
         json!(40.0),
         json!(-0.0),

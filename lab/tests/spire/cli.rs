@@ -1,10 +1,8 @@
 //! The command `kest` as a workload.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
-use kest_lab::{Entry, wait_for};
+use kest_lab::{Entry, command, run, wait_for};
 use serde_json::Value;
 
 use crate::{LIMIT, world};
@@ -13,8 +11,10 @@ use crate::{LIMIT, world};
 fn whoami_says_who_the_agent_says_it_is() {
     let Some(world) = world() else { return };
     let program = world.folder.program(&command(), "kest-whoami");
-    let whoami =
-        |arguments: &[&str]| run(&program, &[&["whoami"], arguments].concat(), Some(&world.agent.endpoint()));
+    let endpoint = world.agent.endpoint();
+    let whoami = |arguments: &[&str]| {
+        run(&program, &[&["whoami"], arguments].concat(), &[("SPIFFE_ENDPOINT_SOCKET", &endpoint)])
+    };
 
     // No entry yet: the signal is there, and cannot be used.
     let (code, text) = whoami(&[]);
@@ -34,7 +34,7 @@ fn whoami_says_who_the_agent_says_it_is() {
 
     // No agent at the address, and no address.
     for address in ["unix:/nonexistent/agent.sock", "nonsense"] {
-        let (code, text) = run(&program, &["whoami"], Some(address));
+        let (code, text) = run(&program, &["whoami"], &[("SPIFFE_ENDPOINT_SOCKET", address)]);
         assert_eq!(code, 1, "{text}");
         assert!(!text.contains("local-workload"), "a weaker identity: {text}");
     }
@@ -47,7 +47,8 @@ fn exported_bundles_verify_what_the_workloads_sign() {
     let _ = world
         .internal
         .register(&world.agent, &Entry::of_program("exporter", &program).federates_with(&world.peer));
-    let export = || run(&program, &["keys", "export"], Some(&world.agent.endpoint()));
+    let endpoint = world.agent.endpoint();
+    let export = || run(&program, &["keys", "export"], &[("SPIFFE_ENDPOINT_SOCKET", &endpoint)]);
     let text = wait_for("an export", LIMIT, || match export() {
         (0, text) => Some(text),
         _ => None,
@@ -69,27 +70,5 @@ fn exported_bundles_verify_what_the_workloads_sign() {
 
 /// Runs `kest` outside every identity; gives its exit code and what it printed.
 pub(crate) fn kest(arguments: &[&str]) -> (i32, String) {
-    run(&command(), arguments, None)
-}
-
-fn run(program: &Path, arguments: &[&str], endpoint: Option<&str>) -> (i32, String) {
-    let mut command = Command::new(program);
-    command.args(arguments).env_remove("SPIFFE_ENDPOINT_SOCKET").stdin(Stdio::null());
-    if let Some(endpoint) = endpoint {
-        command.env("SPIFFE_ENDPOINT_SOCKET", endpoint);
-    }
-    let output = command.output().unwrap();
-    let mut text = String::from_utf8(output.stdout).unwrap();
-    if !output.status.success() {
-        text.push_str(&String::from_utf8_lossy(&output.stderr));
-    }
-    (output.status.code().unwrap_or(-1), text)
-}
-
-/// The program `kest` that `lab/run` builds: two folders over this test.
-fn command() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let path = test.parent().and_then(Path::parent).unwrap().join("kest");
-    assert!(path.exists(), "`{}` is missing; `lab/run` builds it", path.display());
-    path
+    run(&command(), arguments, &[])
 }

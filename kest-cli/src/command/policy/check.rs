@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use kest_core::config::PolicyCheck;
-use kest_providers::policy::cases::CaseTable;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -13,11 +12,12 @@ use super::count;
 use crate::Outcome;
 use crate::input::Unusable;
 use crate::output::{Ink, Out};
-use crate::policy::catalog::Catalog;
+use crate::policy::catalog::{Catalog, Kind};
 use crate::policy::engines::Engines;
-use crate::policy::files::{Files, Text};
+use crate::policy::files::{self, Files};
 use crate::policy::names::is_name;
-use crate::policy::project::{Place, Project, Sources};
+use crate::policy::project::{Place, Project, Sources, here};
+use crate::policy::rego_text;
 use crate::policy::source::Found;
 use crate::text;
 
@@ -25,8 +25,9 @@ use crate::text;
 ///
 /// Errors are: files that an engine refuses (syntax, package and path, built-ins that it has not, the schema), names
 /// in the sources or in the tiers of the configuration for which there is no policy, tables of cases that cannot be
-/// read or belong to no policy. Warnings are: policies that nobody names, entries of `kest-policies.lock` for a file
-/// that differs, names in `unchecked(…)` that are no policy here, sources that cannot be searched.
+/// read or belong to no policy, sources that have the attribute and cannot be searched. Warnings are: policies that
+/// nobody names, entries of `kest-policies.lock` for a Rego file that differs, names in `unchecked(…)` that are no
+/// policy here, sources in which no function has the attribute.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Check {
@@ -34,7 +35,7 @@ pub(crate) struct Check {
     place: Place,
     #[command(flatten)]
     sources: Sources,
-    /// The schema of the Cedar policies; else `schema.cedarschema` in the policy folder, if it is there
+    /// The schema of the Cedar policies, as a service gives it to its engine; else there is none
     #[arg(long, value_name = "FILE")]
     schema: Option<PathBuf>,
     /// Exit with 1 for warnings too
@@ -90,7 +91,8 @@ impl Check {
             }
             None => (Files::default(), Engines::default()),
         };
-        let found = Found::search(&self.sources.folders(&project))?;
+        let folders = self.sources.folders(&project);
+        let found = Found::search(&folders)?;
         let catalog = Catalog::new(&project, &files, &found);
         if catalog.policies.is_empty() && catalog.absent.is_empty() && files.cases.is_empty() {
             return Err(Unusable(format!(
@@ -107,9 +109,16 @@ impl Check {
         absent(&project, &catalog, &mut findings);
         tables(&catalog, &files, &mut findings);
         unused(&files, &catalog, &found, &mut findings);
-        lock(&project, &files, &mut findings);
+        lock(&project, &files, &engines, &mut findings);
         for unread in &found.unread {
-            findings.warning(None, unread.clone());
+            findings.error(None, unread.clone());
+        }
+        if found.functions.is_empty() && found.unread.is_empty() {
+            let text = format!(
+                "no function with `kest_verified` is in {}; name the sources with --src",
+                listed(&folders)
+            );
+            findings.warning(None, text);
         }
         let answer = findings.answer(catalog.policies.len(), found.functions.len(), self.deny_warnings);
         let outcome = if answer.accepted { Outcome::Good } else { Outcome::Bad };
@@ -190,8 +199,8 @@ fn absent(project: &Project, catalog: &Catalog<'_>, findings: &mut Findings) {
 fn tables(catalog: &Catalog<'_>, files: &Files, findings: &mut Findings) {
     for (name, path) in &files.cases {
         let at = || Some(path.display().to_string());
-        if let Err(error) = CaseTable::read(path) {
-            findings.error(at(), error.to_string());
+        if let Err(Unusable(why)) = files::table(path) {
+            findings.error(at(), why);
         }
         if !catalog.policies.contains_key(name.as_str()) {
             let suggestion = catalog.suggestion(name);
@@ -203,7 +212,7 @@ fn tables(catalog: &Catalog<'_>, files: &Files, findings: &mut Findings) {
 
 fn unused(files: &Files, catalog: &Catalog<'_>, found: &Found, findings: &mut Findings) {
     let dynamic = found.functions.iter().any(|function| function.policies.dynamic);
-    let but = if dynamic { ", unless those do that name policies at run time" } else { "" };
+    let but = if dynamic { ", unless those do whose policies are not known from the text" } else { "" };
     let helpers: BTreeSet<&str> = files.names().filter(|name| is_referred_to(files, name)).collect();
     for (name, policy) in &catalog.policies {
         if policy.tiers.is_empty() && policy.used_by.is_empty() && !helpers.contains(name) {
@@ -218,6 +227,7 @@ fn unused(files: &Files, catalog: &Catalog<'_>, found: &Found, findings: &mut Fi
 fn is_referred_to(files: &Files, name: &str) -> bool {
     let data = format!("data.{}", name.replace('/', "."));
     let refers = |text: &str| {
+        let text = rego_text::code(text);
         text.match_indices(&data).any(|(at, _)| {
             let next = text.get(at + data.len()..).and_then(|rest| rest.chars().next());
             next.is_none_or(|c| !c.is_ascii_alphanumeric() && c != '_')
@@ -226,18 +236,25 @@ fn is_referred_to(files: &Files, name: &str) -> bool {
     files.rego.iter().any(|(other, file)| other != name && file.text.as_deref().is_ok_and(refers))
 }
 
-/// Entries of the lock for policies that are here and differ: one of the two is not what decides.
-fn lock(project: &Project, files: &Files, findings: &mut Findings) {
+/// Entries of the lock for policies that are here and differ: one of the two is not what decides. A server has a Cedar
+/// policy in another form, so that those cannot be compared.
+fn lock(project: &Project, files: &Files, engines: &Engines, findings: &mut Findings) {
     for (name, digest) in &project.lock.0 {
-        let here: Vec<&Text> = [files.rego.get(name), files.cedar.get(name)].into_iter().flatten().collect();
-        let same = |file: &&Text| file.text.as_ref().is_ok_and(|text| digest_of(text) == *digest);
-        if let (Some(file), false) = (here.first(), here.iter().any(same)) {
+        let Some(file) = files.rego.get(name) else { continue };
+        let of_text = || file.text.as_ref().ok().map(|text| digest_of(text));
+        if engines.digest(name, Kind::Rego).or_else(of_text).as_ref() != Some(digest) {
             let at = Some(file.path.display().to_string());
             let lock = project.lock_path.display();
             findings
                 .warning(at, format!("the digest of `{name}` in `{lock}` is another than that of the file"));
         }
     }
+}
+
+/// Folders as a message shows them.
+fn listed(folders: &[PathBuf]) -> String {
+    let shown: Vec<String> = folders.iter().map(|folder| format!("`{}`", here(folder).display())).collect();
+    shown.join(", ")
 }
 
 fn digest_of(text: &str) -> String {

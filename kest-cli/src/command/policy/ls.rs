@@ -37,7 +37,7 @@ Examples:
   kest policy ls
   kest policy ls --config services/orders/kest.toml --src services/orders/src
 
-Exit codes: 0 every name that is used is there, 1 some are not or an engine refuses the folder, 2 usage error or \
+Exit codes: 0 every name that is used is there, 1 some are not, an engine refuses the folder, or a source cannot be searched, 2 usage error or \
 unreadable input.";
 
 /// What there is. The names of the members are a promise: `docs/cli.md`.
@@ -92,7 +92,7 @@ impl Ls {
         };
         let found = Found::search(&self.sources.folders(&project))?;
         let answer = answer(&project, &Catalog::new(&project, &files, &found), &engines, &found);
-        let good = answer.absent.is_empty() && engines.faults.is_empty();
+        let good = answer.absent.is_empty() && answer.problems.is_empty();
         if self.json {
             out.json(&answer)?;
         } else {
@@ -184,7 +184,7 @@ fn human(out: Out, answer: &Answer, project: &Project) -> String {
         named_by(&mut text, &absent.tiers, &absent.used_by);
     }
     for function in &answer.dynamic {
-        let what = "names policies that are known at run time alone";
+        let what = "names policies that are not known from the text";
         text.push_str(&format!("{} {} {what}\n", out.ink(Ink::Unsure, "dynamic"), function.show()));
     }
     for problem in &answer.problems {

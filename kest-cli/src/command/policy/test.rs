@@ -15,7 +15,7 @@ use crate::input::Unusable;
 use crate::output::{Ink, Out};
 use crate::policy::catalog::Catalog;
 use crate::policy::engines::Engines;
-use crate::policy::files::Files;
+use crate::policy::files::{self, Files};
 use crate::policy::names::did_you_mean;
 use crate::policy::project::{Place, Project};
 use crate::policy::remote::Server;
@@ -24,10 +24,10 @@ use crate::text;
 
 /// Ask policies the cases in their tables
 ///
-/// The table of the policy `a/b` is `a/b.cases.json` in the policy folder:
+/// The table of the policy `a/b` is `a/b.cases` in the policy folder:
 /// {"cases":[{"name":"…","input":{…},"decision":"allow|deny|error|refused","reason":"…"}]}. It is asked of every engine that
-/// holds the policy: one that is there in Rego and in Cedar has to answer alike. With --opa a server is asked instead.
-/// A case that an engine cannot judge, since it does not know the policy or does not answer, fails whatever the table
+/// holds the policy: one that is there in Rego and in Cedar has to answer alike. With --opa a server is asked instead;
+/// a policy that it does not hold (`GET /v1/policies`) fails. A case that an engine cannot judge, since it does not know the policy or does not answer, fails whatever the table
 /// says.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -37,7 +37,7 @@ pub(crate) struct Test {
     names: Vec<String>,
     #[command(flatten)]
     place: Place,
-    /// The schema of the Cedar policies; else `schema.cedarschema` in the policy folder, if it is there
+    /// The schema of the Cedar policies, as a service gives it to its engine; else there is none
     #[arg(long, value_name = "FILE")]
     schema: Option<PathBuf>,
     /// Ask the Open Policy Agent at this address, instead of the engines in this process
@@ -45,7 +45,7 @@ pub(crate) struct Test {
     opa: Option<String>,
     #[command(flatten)]
     server: Server,
-    /// Fail for a policy without a table
+    /// Fail for a policy without a table, as for one that is named
     #[arg(long)]
     require_cases: bool,
     /// Write one JSON object instead of text
@@ -107,7 +107,11 @@ impl Test {
         let (tables, without_cases) = self.tables(&files, &catalog, &project)?;
         let answer = if let Some(url) = &self.opa {
             let engine = self.server.engine(url)?;
-            self.answer(&tables, without_cases, |_| vec![("opa", &*engine)])
+            // A package that is not there has no answer, which a table could take for the policy's.
+            let held = self.server.opa(url)?.lock.0;
+            self.answer(&tables, without_cases, |name| {
+                held.contains_key(name).then_some(("opa", &*engine)).into_iter().collect()
+            })
         } else {
             self.server.unused()?;
             let engines = Engines::load(dir, &files, self.schema.as_deref())?;
@@ -121,9 +125,14 @@ impl Test {
         if self.json {
             out.json(&answer)?;
         } else {
-            out.write(&human(*out, &answer))?;
+            out.write(&self.human(*out, &answer))?;
         }
         Ok(if answer.passed { Outcome::Good } else { Outcome::Bad })
+    }
+
+    /// Whether a policy without a table fails. One that was asked for was not tested.
+    fn needs_cases(&self) -> bool {
+        self.require_cases || !self.names.is_empty()
     }
 
     /// The tables to ask, and the policies that have none.
@@ -142,13 +151,7 @@ impl Test {
         let wanted = |name: &str| self.names.is_empty() || self.names.iter().any(|one| one == name);
         let mut tables = BTreeMap::new();
         for (name, path) in files.cases.iter().filter(|(name, _)| wanted(name)) {
-            let bytes = crate::input::regular(path, "table of cases", 1 << 20)?;
-            let text = String::from_utf8(bytes).map_err(|error| {
-                Unusable(format!("`{}` is not UTF-8: {}", path.display(), error.utf8_error()))
-            })?;
-            let table = CaseTable::parse(&text)
-                .map_err(|error| Unusable(format!("`{}`: {error}", path.display())))?;
-            tables.insert(name.clone(), table);
+            tables.insert(name.clone(), files::table(path)?);
         }
         if tables.is_empty() {
             let of = if self.names.is_empty() {
@@ -158,7 +161,7 @@ impl Test {
             };
             return Err(Unusable(format!(
                 "nothing was tested: there is no table of cases in {of}; the one of a policy `a/b` is \
-                 `a/b.cases.json` beside it"
+                 `a/b.cases` beside it"
             )));
         }
         let bare = catalog.policies.keys().filter(|name| wanted(name) && !files.cases.contains_key(**name));
@@ -183,7 +186,7 @@ impl Test {
         let different = runs.iter().filter(|run| !run.differences.is_empty()).count();
         let cases: usize = runs.iter().map(|run| run.cases).sum();
         let passed =
-            different == 0 && not_run.is_empty() && (without_cases.is_empty() || !self.require_cases);
+            different == 0 && not_run.is_empty() && (without_cases.is_empty() || !self.needs_cases());
         let mut summary = format!(
             "{} asked of {}: {}",
             count(cases, "case", "cases"),
@@ -196,6 +199,51 @@ impl Test {
             }
         }
         Answer { passed, summary, runs, not_run, without_cases }
+    }
+
+    fn human(&self, out: Out, answer: &Answer) -> String {
+        let mut text = String::new();
+        for run in &answer.runs {
+            let failed = run.differences.len();
+            let (ink, verdict) = if failed == 0 { (Ink::Good, "pass") } else { (Ink::Bad, "fail") };
+            let of = if failed == 0 { String::new() } else { format!("{failed} of ") };
+            let cases = count(run.cases, "case", "cases");
+            text.push_str(&format!(
+                "{} {} ({}) {of}{cases}\n",
+                out.ink(ink, verdict),
+                text::message(&run.policy),
+                run.engine
+            ));
+            for difference in &run.differences {
+                text.push_str(&format!("     case     {}\n", text::message(&difference.case)));
+                text.push_str(&format!("     expected {}\n", text::message(&difference.expected)));
+                let reason = match (&difference.reason, difference.got) {
+                    (None, _) => String::new(),
+                    (Some(reason), "deny") => format!(" because `{reason}`"),
+                    (Some(message), _) => format!(": {message}"),
+                };
+                text.push_str(&format!("     got      {}{}\n", difference.got, text::message(&reason)));
+            }
+        }
+        for policy in &answer.not_run {
+            let why = match self.opa {
+                Some(_) => format!("OPA does not hold `data.{}.allow`", policy.replace('/', ".")),
+                None => "no engine in this process holds it; ask a server with --opa".to_owned(),
+            };
+            let text_of = format!("{policy}: {why}");
+            text.push_str(&format!("{} {}\n", out.ink(Ink::Bad, "fail"), text::message(&text_of)));
+        }
+        let ink = if self.needs_cases() { Ink::Bad } else { Ink::Unsure };
+        for policy in &answer.without_cases {
+            text.push_str(&format!(
+                "{} {} has no table of cases\n",
+                out.ink(ink, "none"),
+                text::message(policy)
+            ));
+        }
+        let ink = if answer.passed { Ink::Good } else { Ink::Bad };
+        text.push_str(&format!("{}\n", out.ink(ink, &answer.summary)));
+        text
     }
 }
 
@@ -229,44 +277,4 @@ fn difference(result: &CaseResult) -> Difference {
         Err(error) => ("error", Some(error.to_string())),
     };
     Difference { case: result.name.clone(), expected: result.expected.to_string(), got, reason }
-}
-
-fn human(out: Out, answer: &Answer) -> String {
-    let mut text = String::new();
-    for run in &answer.runs {
-        let failed = run.differences.len();
-        let (ink, verdict) = if failed == 0 { (Ink::Good, "pass") } else { (Ink::Bad, "fail") };
-        let of = if failed == 0 { String::new() } else { format!("{failed} of ") };
-        let cases = count(run.cases, "case", "cases");
-        text.push_str(&format!(
-            "{} {} ({}) {of}{cases}\n",
-            out.ink(ink, verdict),
-            text::message(&run.policy),
-            run.engine
-        ));
-        for difference in &run.differences {
-            text.push_str(&format!("     case     {}\n", text::message(&difference.case)));
-            text.push_str(&format!("     expected {}\n", text::message(&difference.expected)));
-            let reason = match (&difference.reason, difference.got) {
-                (None, _) => String::new(),
-                (Some(reason), "deny") => format!(" because `{reason}`"),
-                (Some(message), _) => format!(": {message}"),
-            };
-            text.push_str(&format!("     got      {}{}\n", difference.got, text::message(&reason)));
-        }
-    }
-    for policy in &answer.not_run {
-        let text_of = format!("{policy}: no engine in this process holds it; ask a server with --opa");
-        text.push_str(&format!("{} {}\n", out.ink(Ink::Bad, "fail"), text::message(&text_of)));
-    }
-    for policy in &answer.without_cases {
-        text.push_str(&format!(
-            "{} {} has no table of cases\n",
-            out.ink(Ink::Unsure, "none"),
-            text::message(policy)
-        ));
-    }
-    let ink = if answer.passed { Ink::Good } else { Ink::Bad };
-    text.push_str(&format!("{}\n", out.ink(ink, &answer.summary)));
-    text
 }

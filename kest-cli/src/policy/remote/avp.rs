@@ -30,47 +30,53 @@ pub(super) fn policies(store: &str, endpoint: Option<&str>) -> Result<Remote, Un
 }
 
 /// The actions that a policy is for.
-enum Scope {
-    Any,
-    Names(Vec<String>),
+struct Scope {
+    names: Vec<String>,
+    /// Whether it may be for any other too: it names none, a group, or nobody knows.
+    any: bool,
 }
 
-/// What is for an action counts for the name, what is for any action for each name. `policies` are sorted by id.
+/// What is for an action counts for the name, what may be for any action for each name. `policies` are sorted by id.
 fn remote(policies: &[StoredPolicy]) -> Remote {
     let mut skipped = Vec::new();
-    let mut statements: Vec<(Scope, &str)> = Vec::new();
+    let mut statements: Vec<(Scope, String)> = Vec::new();
     for policy in policies {
         let mut skip = |reason: String| skipped.push(Skipped { what: policy.id.clone(), reason });
         match &policy.statement {
-            None => skip("it is linked to a template, which is not looked into".to_owned()),
-            Some(statement) => match scope(&policy.id, statement, &mut skip) {
-                Ok(scope) => statements.push((scope, statement)),
-                Err(why) => skip(why),
-            },
+            None => {
+                skip(
+                    "it is linked to a template, which is not looked into; its id counts for every policy"
+                        .to_owned(),
+                );
+                let of_all = Scope { names: Vec::new(), any: true };
+                statements.push((of_all, format!("template-linked policy {}", policy.id)));
+            }
+            Some(statement) => statements.push((scope(&policy.id, statement, &mut skip), statement.clone())),
         }
     }
     let mut lock = BTreeMap::new();
-    for (scope, _) in &statements {
-        let Scope::Names(names) = scope else { continue };
-        for name in names {
-            let counts = |scope: &Scope| match scope {
-                Scope::Any => true,
-                Scope::Names(names) => names.contains(name),
-            };
-            let own = statements.iter().filter(|(scope, _)| counts(scope)).map(|(_, statement)| *statement);
-            lock.insert(name.clone(), digest(own));
-        }
+    for name in statements.iter().flat_map(|(scope, _)| &scope.names) {
+        let counts = |scope: &Scope| scope.any || scope.names.contains(name);
+        let own =
+            statements.iter().filter(|(scope, _)| counts(scope)).map(|(_, statement)| statement.as_str());
+        lock.insert(name.clone(), digest(own));
     }
     Remote { lock: Lock(lock), skipped }
 }
 
-fn scope(id: &str, statement: &str, skip: &mut impl FnMut(String)) -> Result<Scope, String> {
-    let policy = Policy::parse(Some(PolicyId::new(id)), statement)
-        .map_err(|error| format!("it cannot be read: {error}"))?;
-    let actions = match policy.action_constraint() {
-        ActionConstraint::Any => return Ok(Scope::Any),
-        ActionConstraint::Eq(action) => vec![action],
-        ActionConstraint::In(actions) => actions,
+fn scope(id: &str, statement: &str, skip: &mut impl FnMut(String)) -> Scope {
+    let policy = match Policy::parse(Some(PolicyId::new(id)), statement) {
+        Ok(policy) => policy,
+        Err(error) => {
+            skip(format!("it cannot be read, and counts for every policy: {error}"));
+            return Scope { names: Vec::new(), any: true };
+        }
+    };
+    // What an action is `in` may be a group: the store's schema says so, which is not looked into.
+    let (actions, any) = match policy.action_constraint() {
+        ActionConstraint::Any => (Vec::new(), true),
+        ActionConstraint::Eq(action) => (vec![action], false),
+        ActionConstraint::In(actions) => (actions, true),
     };
     let mut names = Vec::new();
     for action in actions {
@@ -85,5 +91,5 @@ fn scope(id: &str, statement: &str, skip: &mut impl FnMut(String)) -> Result<Sco
             names.push(name);
         }
     }
-    Ok(Scope::Names(names))
+    Scope { names, any }
 }

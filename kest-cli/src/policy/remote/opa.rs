@@ -30,7 +30,15 @@ pub(super) fn engine(server: &Server, url: &str) -> Result<OpaEngine, Unusable> 
     if let Some(pem) = certificates(server)? {
         builder = builder.root_certificates_pem(&pem);
     }
-    builder.build().map_err(|error| Unusable(error.to_string()))
+    builder.build().map_err(|error| Unusable(without_builder(&error.to_string())))
+}
+
+/// A message without the advice for code: there is no such option.
+fn without_builder(message: &str) -> String {
+    match message.split_once(", or say `.allow_plain_http()`") {
+        Some((before, _)) => before.to_owned(),
+        None => message.to_owned(),
+    }
 }
 
 /// The policies of the server.

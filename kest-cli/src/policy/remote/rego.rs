@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use super::super::lock::Lock;
 use super::super::names::is_name;
-use super::{Remote, Skipped, digest};
+use super::super::rego_text::references;
+use super::{Remote, Skipped, digest, sha256};
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Answer {
@@ -69,34 +70,80 @@ impl Answer {
         let mut skipped = Vec::new();
         let mut names = Names::new();
         // What stands in a package is part of its policy, whichever of its modules has the rule.
-        let mut packages: BTreeMap<Vec<String>, Vec<&str>> = BTreeMap::new();
+        let mut packages: BTreeMap<Vec<String>, Vec<&Module>> = BTreeMap::new();
+        let mut all: Vec<(String, &str)> = Vec::new();
         for module in &self.result {
             match module.path() {
                 Some(path) => {
-                    packages.entry(path.clone()).or_default().push(&module.raw);
+                    all.push((path.join("/"), &module.raw));
                     for rule in module.ast.rules.iter().flatten() {
                         rule.decides(&path, &module.id, &mut names, &mut skipped);
                     }
+                    packages.entry(path).or_default().push(module);
                 }
-                None => skipped.push(Skipped {
-                    what: module.id.clone(),
-                    reason: "its package cannot be read".to_owned(),
-                }),
+                None => {
+                    all.push((module.id.clone(), &module.raw));
+                    skipped.push(Skipped {
+                        what: module.id.clone(),
+                        reason: "its package cannot be read".to_owned(),
+                    });
+                }
             }
         }
+        all.sort_unstable();
         let mut lock = Lock::default();
         for (path, mut of) in names {
             // A rule `b.allow` of the package `a` decides for `a/b`, together with what is in `a.b`.
             of.insert(path.clone());
-            let texts = of.iter().filter_map(|package| packages.get(package)).flatten().copied();
-            let mut texts: Vec<&str> = texts.collect();
-            texts.sort_unstable();
-            lock.0.insert(path.join("/"), digest(texts));
+            let name = path.join("/");
+            let digest = if of.iter().any(|package| uses_others(package, &of, &packages)) {
+                digest_of_all(&name, &all)
+            } else {
+                let modules = of.iter().filter_map(|package| packages.get(package)).flatten();
+                let mut texts: Vec<&str> = modules.map(|module| module.raw.as_str()).collect();
+                texts.sort_unstable();
+                digest(texts)
+            };
+            lock.0.insert(name, digest);
         }
         skipped.sort_by(|one, other| (&one.what, &one.reason).cmp(&(&other.what, &other.reason)));
         skipped.dedup();
         Remote { lock, skipped }
     }
+}
+
+/// Whether the modules of a package refer to something that is in none of `of`.
+fn uses_others(
+    package: &[String],
+    of: &BTreeSet<Vec<String>>,
+    packages: &BTreeMap<Vec<String>, Vec<&Module>>,
+) -> bool {
+    let others = || packages.keys().filter(|other| !of.contains(*other));
+    let outside = |path: &[String]| {
+        !of.iter().any(|own| path.starts_with(own))
+            || others().any(|other| path.starts_with(other) || other.starts_with(path))
+    };
+    let shared = |rule: &Rule| {
+        // A rule `b.c` makes `b` a name of the package, which is then also the package below it.
+        let begins =
+            rule.head.path.as_deref().and_then(|path| path.first()).and_then(|term| term.value.as_str());
+        let path: Vec<String> = package.iter().cloned().chain(begins.map(str::to_owned)).collect();
+        others().any(|other| other.starts_with(&path) && path.len() > package.len())
+    };
+    packages.get(package).into_iter().flatten().any(|module| {
+        references(&module.raw).iter().any(|path| outside(path))
+            || module.ast.rules.iter().flatten().any(shared)
+    })
+}
+
+/// As `RegoEngine` has it for a policy that uses others: over its name, then over every text in the order of the
+/// packages, each as `name NUL length NUL text`.
+fn digest_of_all(name: &str, all: &[(String, &str)]) -> String {
+    let mut whole = format!("{name}\0");
+    for (package, text) in all {
+        whole.push_str(&format!("{package}\0{}\0{text}", text.len()));
+    }
+    sha256(&whole)
 }
 
 impl Module {

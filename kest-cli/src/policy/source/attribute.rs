@@ -18,13 +18,13 @@ pub(super) fn find(meta: &Meta) -> Vec<(usize, Policies)> {
         Meta::List(list) => list.tokens.clone(),
         Meta::Path(_) | Meta::NameValue(_) => TokenStream::new(),
     };
-    if path.is_ident("cfg_attr") {
+    if path.get_ident().is_some_and(|name| name.unraw() == "cfg_attr") {
         let Ok(inner) = Punctuated::<Meta, Token![,]>::parse_terminated.parse2(tokens.clone()) else {
             return if mentions(tokens) { vec![(line(path), dynamic())] } else { Vec::new() };
         };
         return inner.iter().skip(1).flat_map(find).collect();
     }
-    if path.segments.last().is_some_and(|last| last.ident == NAME) {
+    if path.segments.last().is_some_and(|last| last.ident.unraw() == NAME) {
         return vec![(line(path), policies(tokens))];
     }
     Vec::new()
@@ -53,7 +53,7 @@ fn line(path: &Path) -> usize {
 
 fn mentions(tokens: TokenStream) -> bool {
     tokens.into_iter().any(|token| match token {
-        TokenTree::Ident(ident) => ident == NAME,
+        TokenTree::Ident(ident) => ident.unraw() == NAME,
         TokenTree::Group(group) => mentions(group.stream()),
         TokenTree::Punct(_) | TokenTree::Literal(_) => false,
     })
@@ -74,9 +74,9 @@ fn policies(arguments: TokenStream) -> Policies {
                 // The other arguments.
                 input.parse::<TokenStream>().map(|_| value)
             };
-            match first.parse2(value) {
+            match first.parse2(value.clone()) {
                 Ok(value) => policies.take(&value),
-                Err(_) => policies.dynamic = true,
+                Err(_) => policies.take_tokens(value),
             }
         }
     }
@@ -84,6 +84,32 @@ fn policies(arguments: TokenStream) -> Policies {
 }
 
 impl Policies {
+    /// The names in what is no expression: in the body of a macro it may have parameters. Up to the first comma.
+    fn take_tokens(&mut self, value: TokenStream) {
+        let first = between_commas(value).into_iter().next().unwrap_or_default();
+        let named =
+            |token: &TokenTree| matches!(token, TokenTree::Ident(name) if name.unraw() == "unchecked");
+        let names = match first.as_slice() {
+            [TokenTree::Group(group)] => group,
+            [TokenTree::Punct(and), TokenTree::Group(group)] if and.as_char() == '&' => group,
+            [.., name, TokenTree::Group(group)] if named(name) => {
+                self.unchecked = true;
+                group
+            }
+            _ => {
+                self.dynamic = true;
+                return;
+            }
+        };
+        for name in between_commas(names.stream()).into_iter().filter(|name| !name.is_empty()) {
+            let name: TokenStream = name.into_iter().collect();
+            match syn::parse2::<Expr>(name.clone()) {
+                Ok(name) => self.take(&name),
+                Err(_) => self.take_tokens(name),
+            }
+        }
+    }
+
     fn take(&mut self, value: &Expr) {
         match value {
             Expr::Group(group) => self.take(&group.expr),
@@ -103,7 +129,20 @@ impl Policies {
     }
 }
 
+/// The tokens up to each comma.
+fn between_commas(tokens: TokenStream) -> Vec<Vec<TokenTree>> {
+    let mut parts = vec![Vec::new()];
+    for token in tokens {
+        match (&token, parts.last_mut()) {
+            (TokenTree::Punct(punct), _) if punct.as_char() == ',' => parts.push(Vec::new()),
+            (_, Some(last)) => last.push(token),
+            (_, None) => {}
+        }
+    }
+    parts
+}
+
 fn is_unchecked(function: &Expr) -> bool {
-    let is = |path: &Path| path.segments.last().is_some_and(|last| last.ident == "unchecked");
+    let is = |path: &Path| path.segments.last().is_some_and(|last| last.ident.unraw() == "unchecked");
     matches!(function, Expr::Path(path) if is(&path.path))
 }

@@ -4,20 +4,34 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use syn::visit::{self, Visit};
 use syn::{Attribute, Ident, ImplItem, ImplItemFn, Item, ItemFn, ItemMod, Macro, TraitItem, TraitItemFn};
 
-use super::{Protected, attribute};
+use super::{Protected, attribute, depth};
 
 /// The functions of a file that have the attribute, in their order.
 ///
 /// # Errors
-/// When the text is no Rust.
+/// When the text is no Rust, or too deep to be parsed.
 pub(super) fn functions(file: &str, text: &str) -> Result<Vec<Protected>, String> {
-    let parsed = syn::parse_file(text).map_err(|error| {
+    let no_rust = |error: syn::Error| {
         let at = error.span().start();
         format!("{file}:{}: not searched, as it is no Rust: {error}", at.line)
-    })?;
+    };
+    let tokens = without_shebang(text).parse::<TokenStream>().map_err(|error| no_rust(error.into()))?;
+    depth::check(&tokens).map_err(|(line, why)| format!("{file}:{line}: not searched, as {why}"))?;
+    let parsed = syn::parse2(tokens).map_err(no_rust)?;
     let mut walk = Walk { file, modules: Vec::new(), found: Vec::new() };
     walk.visit_file(&parsed);
     Ok(walk.found)
+}
+
+/// What the lexer does not know: a byte order mark, and the first line of a script, whose line stays.
+fn without_shebang(text: &str) -> &str {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    match text.strip_prefix("#!") {
+        Some(rest) if !rest.trim_start().starts_with('[') => {
+            text.get(text.find('\n').unwrap_or(text.len())..).unwrap_or_default()
+        }
+        Some(_) | None => text,
+    }
 }
 
 struct Walk<'a> {
@@ -157,6 +171,9 @@ mod tests {
             (r#"#[cfg_attr(feature = "x", inline, kest_verified(policy = "a"))]"#, "a"),
             (r#"#[cfg_attr(x, cfg_attr(y, kest::kest_verified(policy = "a")))]"#, "a"),
             ("#[kest_verified]", ""),
+            (r#"#[r#kest_verified(policy = "a")]"#, "a"),
+            (r#"#[kest::r#kest_verified(r#policy = r#unchecked("a"))]"#, "a unchecked"),
+            (r#"#[cfg_attr(x, r#kest_verified(policy = "a"))]"#, "a"),
         ] {
             assert_eq!(policies(attribute), wanted, "{attribute}");
         }
@@ -178,6 +195,9 @@ mod tests {
             macro_rules! make { ($name:ident, $policy:literal) => {
                 #[kest_verified(policy = "f")] pub fn seven() {}
                 #[kest_verified(policy = $policy)] fn $name() {}
+                #[kest_verified(policy = ["h", $policy], labels = {"no": "no"})] fn nine() {}
+                #[kest_verified(policy = &["i", $($policy),*, concat!("no", $policy)])] fn ten() {}
+                #[kest_verified(policy = kest::unchecked(["j", $policy]))] fn eleven() {}
             } }
             wrap! { mod m { #[kest_verified(policy = "g")] fn eight() {} } }
         "#;
@@ -189,9 +209,22 @@ mod tests {
             (9, "six", "e"),
             (11, "seven", "f"),
             (12, "?", " dynamic"),
-            (14, "eight", "g"),
+            (13, "nine", "h dynamic"),
+            (14, "ten", "i dynamic"),
+            (15, "eleven", "j unchecked dynamic"),
+            (17, "eight", "g"),
         ];
         assert_eq!(found(text), wanted.map(|(line, name, policies)| (line, name.into(), policies.into())));
+    }
+
+    #[test]
+    fn scripts_and_byte_order_marks_are_read() {
+        let attribute = "#[kest_verified(policy = \"a\")] fn f() {}\n";
+        for (before, line) in
+            [("\u{feff}", 1), ("#!/bin/x (\n", 2), ("\u{feff}#! x\n", 2), ("#![allow(x)]\n", 2)]
+        {
+            assert_eq!(found(&format!("{before}{attribute}")), [(line, "f".into(), "a".into())], "{before}");
+        }
     }
 
     #[test]

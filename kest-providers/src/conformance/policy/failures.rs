@@ -23,6 +23,7 @@ pub struct Protocol {
     deny: String,
     wrong: Vec<String>,
     failing: Vec<(u16, String)>,
+    malformed: Vec<String>,
 }
 
 impl Protocol {
@@ -40,6 +41,7 @@ impl Protocol {
             deny: deny.to_owned(),
             wrong: wrong.map(str::to_owned).to_vec(),
             failing: Vec::new(),
+            malformed: Vec::new(),
         }
     }
 
@@ -50,6 +52,8 @@ impl Protocol {
             r#"{"code":"internal_error","message":"error(s) occurred while evaluating query","errors":[
                 {"code":"eval_builtin_error","message":"div: divide by zero","location":{"file":"a.rego","row":3,"col":1}}]}"#,
         )
+        .malformed(r#"{"result":{"allow":false,"allow":true}}"#)
+        .malformed(r#"{"result":{"allow":false},"result":{"allow":true}}"#)
     }
 
     /// cedar-agent's `is_authorized`.
@@ -64,6 +68,16 @@ impl Protocol {
         .failing(
             200,
             r#"{"decision":"Allow","diagnostics":{"reason":["policy0"],"errors":["while evaluating policy policy1: …"]}}"#,
+        )
+        .malformed(r#"{"decision":"Allow"}"#)
+        .malformed(r#"{"decision":"Allow","diagnostics":{"errors":[]}}"#)
+        .malformed(r#"{"decision":"Allow","diagnostics":{"reason":["policy0"]}}"#)
+        .malformed(r#"{"decision":"Allow","diagnostics":{"reason":[],"errors":[]}}"#)
+        .malformed(
+            r#"{"decision":"Allow","diagnostics":{"reason":["policy0"],"errors":["policy1 failed"],"errors":[]}}"#,
+        )
+        .malformed(
+            r#"{"decision":"Deny","decision":"Allow","diagnostics":{"reason":["policy0"],"errors":[]}}"#,
         )
     }
 
@@ -80,6 +94,18 @@ impl Protocol {
         .failing(
             200,
             r#"{"decision":"ALLOW","determiningPolicies":[{"policyId":"p"}],"errors":[{"errorDescription":"a policy failed"}]}"#,
+        )
+        .malformed(r#"{"decision":"ALLOW"}"#)
+        .malformed(r#"{"decision":"ALLOW","errors":[]}"#)
+        .malformed(r#"{"decision":"ALLOW","determiningPolicies":[{"policyId":"p"}]}"#)
+        .malformed(r#"{"decision":"ALLOW","determiningPolicies":[{"policyId":"p"}],"errors":null}"#)
+        .malformed(r#"{"decision":"ALLOW","determiningPolicies":[{"policyId":"p"}],"errors":[null]}"#)
+        .malformed(r#"{"decision":"ALLOW","determiningPolicies":[],"errors":[]}"#)
+        .malformed(
+            r#"{"decision":"ALLOW","determiningPolicies":[{"policyId":"p"}],"errors":[{"errorDescription":"a"}],"errors":[]}"#,
+        )
+        .malformed(
+            r#"{"decision":"DENY","determiningPolicies":[{"policyId":"p"}],"errors":[],"decision":"ALLOW"}"#,
         )
     }
 
@@ -98,6 +124,12 @@ impl Protocol {
     /// Adds an answer that tells of an error inside a policy.
     pub fn failing(mut self, status: u16, body: &str) -> Self {
         self.failing.push((status, body.to_owned()));
+        self
+    }
+
+    /// Adds the body of an answer that lacks a part, says something twice, or contradicts itself.
+    pub fn malformed(mut self, body: &str) -> Self {
+        self.malformed.push(body.to_owned());
         self
     }
 
@@ -140,7 +172,7 @@ where
 
     let refused = Case::new("a connection that is refused", Reply::Close, &[Connection]);
     let nobody: Arc<dyn PolicyEngine> = Arc::new(make_engine(&nobody().map_err(fail)?));
-    refused.hold(&nobody, &server)?;
+    refused.hold_without(&nobody)?;
     drop(server);
     Case { name: "a server that has gone away", ..refused }.hold_without(&engine)
 }
@@ -180,9 +212,9 @@ impl Case {
 
     fn hold(&self, engine: &Arc<dyn PolicyEngine>, server: &Hostile) -> Result<(), ConformanceFailure> {
         for form in [Form::Sync, Form::Async] {
-            let before = server.requests();
+            let before = server.connections();
             self.ask(engine, form)?;
-            let asked = server.requests() - before;
+            let asked = server.connections() - before;
             if asked > 1 {
                 return Err(self.broken(form, &format!("the server was asked {asked} times instead of once")));
             }
@@ -369,5 +401,10 @@ fn cases(protocol: &Protocol) -> Vec<Case> {
         Case::new("an error inside a policy", protocol.respond(*status, body), &[Evaluation])
     });
     all.extend(failing);
+    let malformed = protocol.malformed.iter().map(|body| Case {
+        detail: format!(" {body}"),
+        ..Case::new("the answer", protocol.respond(200, body), &[MalformedAnswer])
+    });
+    all.extend(malformed);
     all
 }

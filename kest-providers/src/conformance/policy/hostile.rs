@@ -35,7 +35,7 @@ pub(super) struct Hostile {
 #[derive(Debug)]
 struct Shared {
     reply: Mutex<Reply>,
-    requests: AtomicUsize,
+    connections: AtomicUsize,
     stopped: AtomicBool,
 }
 
@@ -49,7 +49,7 @@ impl Hostile {
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
             reply: Mutex::new(Reply::Close),
-            requests: AtomicUsize::new(0),
+            connections: AtomicUsize::new(0),
             stopped: AtomicBool::new(false),
         });
         let serving = Arc::clone(&shared);
@@ -59,6 +59,7 @@ impl Hostile {
                     return;
                 }
                 let Ok(stream) = stream else { continue };
+                serving.connections.fetch_add(1, Ordering::SeqCst);
                 let serving = Arc::clone(&serving);
                 // A client that goes away ends its connection, and nothing else.
                 thread::spawn(move || drop(serving.serve(stream)));
@@ -73,12 +74,12 @@ impl Hostile {
 
     pub(super) fn replies(&self, reply: Reply) {
         *self.shared.reply.lock() = reply;
-        self.shared.requests.store(0, Ordering::SeqCst);
+        self.shared.connections.store(0, Ordering::SeqCst);
     }
 
-    /// How many requests were read since the reply was set.
-    pub(super) fn requests(&self) -> usize {
-        self.shared.requests.load(Ordering::SeqCst)
+    /// How many connections came since the reply was set. Each carries one question, as its answer ends it.
+    pub(super) fn connections(&self) -> usize {
+        self.shared.connections.load(Ordering::SeqCst)
     }
 }
 
@@ -106,7 +107,6 @@ impl Shared {
             return Ok(());
         }
         read_request(&stream)?;
-        self.requests.fetch_add(1, Ordering::SeqCst);
         let mut out = &stream;
         match reply {
             Reply::Close => {}

@@ -40,7 +40,7 @@ macro_rules! samples {
             name: $name,
             rego: include_str!(concat!("samples/", $name, ".rego")),
             cedar: include_str!(concat!("samples/", $name, ".cedar")),
-            cases: include_str!(concat!("samples/", $name, ".cases.json")),
+            cases: include_str!(concat!("samples/", $name, ".cases")),
         }),*]
     };
 }

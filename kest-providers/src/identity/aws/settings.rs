@@ -9,6 +9,7 @@ use kest_core::error::{IdentityError, IdentityErrorKind};
 use kest_core::text::Quoted;
 
 use crate::aws::{Access, Attempts, Service};
+use crate::masked::masked;
 
 /// What both builders are told.
 pub(in crate::identity) struct Settings {
@@ -81,7 +82,7 @@ impl fmt::Debug for Settings {
         f.debug_struct("Settings")
             .field("kms_key_id", &self.kms_key_id)
             .field("region", &self.access.region)
-            .field("endpoint_url", &self.access.endpoint_url)
+            .field("endpoint_url", &self.access.endpoint_url.as_deref().map(masked))
             .finish_non_exhaustive()
     }
 }

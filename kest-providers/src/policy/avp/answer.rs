@@ -11,6 +11,7 @@ use kest_core::error::{PolicyErrorKind, PolicyUnavailable};
 use kest_core::text::{Quoted, Safe};
 
 use super::client::Store;
+use super::whole::NotWhole;
 use crate::aws::{Failure, FailureKind, Request, cause, code, cut, find};
 use crate::bridge::BridgeError;
 use crate::policy::cedar_form::ACTION;
@@ -62,6 +63,13 @@ pub(super) fn read(answer: &IsAuthorizedOutput, asked: &Asked<'_>) -> Result<Sai
         ));
     }
     match answer.decision().as_str() {
+        // Nothing is allowed by no policy.
+        "ALLOW" if answer.determining_policies().is_empty() => Err(PolicyUnavailable::new(
+            PolicyErrorKind::MalformedAnswer,
+            format!(
+                "{place} answered for policy {policy} with `ALLOW` by no policy; check that the endpoint is AWS"
+            ),
+        )),
         "ALLOW" => Ok(Said::Allow),
         "DENY" => Ok(match answer.determining_policies() {
             [] => Said::NotPermitted,
@@ -94,9 +102,17 @@ pub(super) fn unknown(asked: &Asked<'_>, store: &Store) -> PolicyUnavailable {
     )
 }
 
-/// The reason of a denial that may be an unknown name.
-pub(super) fn nobody_permits(why: &str) -> String {
-    format!("no policy of the store permits it; whether one is for this name is not known: {why}")
+/// Too many others are before it.
+pub(super) fn no_turn(asked: &Asked<'_>, max_connections: usize) -> PolicyUnavailable {
+    let Asked { policy, place, timeout } = asked;
+    PolicyUnavailable::new(
+        PolicyErrorKind::Timeout,
+        format!(
+            "policy {} could not be asked of {place}: its turn did not come in time ({timeout:?}) behind \
+             {max_connections} requests under way; raise `max_connections` or `timeout`, or ask less often",
+            Quoted(policy)
+        ),
+    )
 }
 
 /// Why a request failed.
@@ -114,6 +130,14 @@ where
         return PolicyUnavailable::new(
             PolicyErrorKind::TooLarge,
             format!("the answer to `{action}` at {place} is larger than {limit} bytes; raise `max_bytes`"),
+        );
+    }
+    if let Some(NotWhole(why)) = find(error, |error| error.downcast_ref::<NotWhole>()) {
+        return PolicyUnavailable::new(
+            PolicyErrorKind::MalformedAnswer,
+            format!(
+                "the answer to `{action}` at {place} is no decision: {why}; check that the endpoint is AWS"
+            ),
         );
     }
     let own = match error {

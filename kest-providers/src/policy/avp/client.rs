@@ -19,11 +19,13 @@ use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 
 use super::answer::{self, Asked, Said};
-use super::listing::{Listing, Listings};
 use super::question::Question;
 use super::settings::Settings;
+use super::whole::Whole;
 use crate::aws::{Attempts, FailureKind, Service, place};
 use crate::policy::cedar_form::{ACTION, PRINCIPAL, RESOURCE};
+use crate::policy::deadline;
+use crate::policy::listing::{Listing, Listings, nobody_permits};
 
 /// What clones of an engine share.
 pub(super) struct Shared {
@@ -59,23 +61,38 @@ impl Shared {
     pub(super) async fn decide(&self, question: Question) -> Result<Decision, PolicyUnavailable> {
         let budget = Budget::new(self.settings.access.timeout);
         let policy = question.policy.clone();
-        let ready = async { Ok::<_, PolicyUnavailable>((self.store().await?, self.slot().await?)) };
-        let (store, _slot) = budget.run(ready).await.unwrap_or_else(|| {
+        let store = budget.run(self.store()).await.unwrap_or_else(|| {
             let asked = Asked { policy: &policy, place: "AWS", timeout: budget.timeout };
             Err(asked.is_authorized().timed_out().into())
         })?;
         let asked = Asked { policy: &policy, place: &store.place, timeout: budget.timeout };
+        let no_turn = || answer::no_turn(&asked, self.settings.max_connections);
+        let since = Instant::now();
+        let _slot = budget.run(self.slot()).await.unwrap_or_else(|| Err(no_turn()))?;
+        let waited = since.elapsed();
         let answer = budget.run(store.is_authorized(question, &asked)).await;
-        let answer = answer.unwrap_or_else(|| Err(asked.is_authorized().timed_out().into()))?;
+        let answer = answer.unwrap_or_else(|| {
+            // What was left of the time says nothing of AWS.
+            let late = waited < budget.timeout / 2;
+            Err(if late { asked.is_authorized().timed_out().into() } else { no_turn() })
+        })?;
         match answer::read(&answer, &asked)? {
             Said::Allow => Ok(Decision::allow()),
             Said::Forbidden(reason) => Ok(Decision::Deny { reason: Some(reason) }),
-            Said::NotPermitted => match &*self.listings.latest(store, &asked, &budget).await {
+            Said::NotPermitted => match &*self.listing(store, &asked, &budget).await {
                 Listing::Names(names) if !names.contains(&policy) => Err(answer::unknown(&asked, store)),
                 Listing::Names(_) | Listing::Any => Ok(Decision::deny()),
-                Listing::Unread(why) => Ok(Decision::Deny { reason: Some(answer::nobody_permits(why)) }),
+                Listing::Unread(why) => Ok(Decision::Deny { reason: Some(nobody_permits(why)) }),
             },
         }
+    }
+
+    async fn listing(&self, store: &Store, asked: &Asked<'_>, budget: &Budget) -> Arc<Listing> {
+        let request = asked.list_policies();
+        let read = async {
+            store.listing().await.map_err(|error| answer::failed(&request, store, &error).to_string())
+        };
+        self.listings.latest(budget.end, read, || request.timed_out().message).await
     }
 
     pub(super) async fn initialize(&self) -> Result<(), PolicyUnavailable> {
@@ -145,7 +162,8 @@ impl Store {
             .action(action.map_err(answer::unbuilt)?)
             .resource(entity(RESOURCE, resource)?)
             .context(ContextDefinition::ContextMap(context));
-        request.send().await.map_err(|error| answer::failed(&asked.is_authorized(), self, &error))
+        let whole = request.customize().interceptor(Whole);
+        whole.send().await.map_err(|error| answer::failed(&asked.is_authorized(), self, &error))
     }
 }
 
@@ -157,9 +175,7 @@ pub(super) struct Budget {
 
 impl Budget {
     fn new(timeout: Duration) -> Self {
-        // A century is as good as for ever, and can be added.
-        let end = Instant::now() + timeout.min(Duration::from_secs(3_153_600_000));
-        Self { timeout, end }
+        Self { timeout, end: deadline::after(timeout) }
     }
 
     /// What comes of it, or nothing when the time is over.

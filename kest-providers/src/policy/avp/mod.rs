@@ -6,6 +6,7 @@ mod listing;
 mod question;
 mod settings;
 mod statements;
+mod whole;
 
 use std::fmt;
 use std::sync::Arc;

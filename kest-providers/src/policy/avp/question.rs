@@ -7,6 +7,7 @@ use kest_core::error::{PolicyErrorKind, PolicyUnavailable};
 use kest_core::policy::PolicyRequest;
 
 use crate::policy::cedar_form::{self, CedarRecord, CedarValue};
+use crate::policy::name;
 
 /// What is sent, owned: it outlives the call that asks.
 pub(super) struct Question {
@@ -23,8 +24,9 @@ struct Context(Result<Members, (PolicyErrorKind, String)>);
 
 impl Question {
     /// # Errors
-    /// When the input holds what a Cedar context cannot.
+    /// When the name is none, or the input holds what a Cedar context cannot.
     pub(super) fn new(request: &PolicyRequest<'_>) -> Result<Self, PolicyUnavailable> {
+        let policy = name::checked(request.policy)?.to_owned();
         let input = request.input;
         let context = input.shared(|| {
             let context = cedar_form::context(input);
@@ -32,7 +34,7 @@ impl Question {
         });
         let context = context.0.clone().map_err(|(kind, why)| PolicyUnavailable::new(kind, why))?;
         Ok(Self {
-            policy: request.policy.to_owned(),
+            policy,
             principal: cedar_form::principal(input).to_owned(),
             resource: cedar_form::resource(input).to_owned(),
             context,

@@ -10,6 +10,7 @@ use kest_core::text::Quoted;
 use super::AvpEngine;
 use super::client::Shared;
 use crate::aws::{Access, variable};
+use crate::masked::masked;
 
 /// The variable that names the policy store when the code does not.
 const STORE_VARIABLE: &str = "KEST_AVP_POLICY_STORE_ID";
@@ -39,7 +40,7 @@ impl fmt::Debug for Settings {
         f.debug_struct("Settings")
             .field("policy_store_id", &self.store)
             .field("region", &self.access.region)
-            .field("endpoint_url", &self.access.endpoint_url)
+            .field("endpoint_url", &self.access.endpoint_url.as_deref().map(masked))
             .field("timeout", &self.access.timeout)
             .field("max_bytes", &self.max_bytes)
             .field("max_connections", &self.max_connections)

@@ -1,6 +1,8 @@
 //! Cedar in this process. Spec §11.
 
 mod asked;
+mod conditions;
+mod hierarchy;
 mod policy;
 mod reads;
 mod schema;
@@ -41,8 +43,10 @@ use super::watch::{Live, Origin, Texts};
 /// file's `permit`, if exactly one has it.
 ///
 /// Refused when loading, with file and line: what does not parse; templates; a policy whose scope cannot match this
-/// name's action, a `Workload` and a `Resource` (a `forbid` with a slip in its scope would silently never apply); files
-/// without a policy and over 1 MiB; brackets and operators that are nested or chained too far.
+/// name's action, a `Workload` and a `Resource` (a `forbid` with a slip in its scope would silently never apply), or
+/// that asks for groups or attributes that these never have (`principal in …`, `resource has …`); files without a
+/// policy and over 1 MiB; brackets and operators that are nested or chained too far. A folder is read until two looks
+/// in a row show the same.
 ///
 /// With a [schema](CedarEngineBuilder::schema) policies are validated (strictly) when loading, and each call's request
 /// against it.
@@ -168,9 +172,13 @@ impl CedarEngineBuilder {
     ///
     /// It declares `entity Workload; entity Resource;` and an action for each policy name, with what policies read of
     /// the context: `action "a/b" appliesTo { principal: Workload, resource: Resource, context: { trust_score: Long } };`.
-    /// Members at the top of the context that it does not declare are not given to the policies, which were
-    /// validated not to read them. What may be `null` is declared optional (`"object.id"?: String`). An input that
-    /// does not fit is an error of kind `Input`.
+    /// Members at the top of the context that it does not declare are not given to the policies. So a policy that reads
+    /// one, with `has` too, is refused when loading, and so is one that uses the whole `context`: to it every such
+    /// member would be missing. What may be `null` is declared optional (`"object.id"?: String`). An input that does not
+    /// fit is an error of kind `Input`: a record is declared with all that it may hold (`subject` is seldom worth it,
+    /// `"subject.user.sub"` is).
+    ///
+    /// A policy that can never apply to what is declared is refused too; the validator's other warnings are logged.
     pub fn schema(mut self, text: impl Into<String>) -> Self {
         self.schema = Some(SchemaFrom::Text(text.into()));
         self

@@ -10,6 +10,7 @@ use kest_core::error::PolicyUnavailable;
 use sha2::{Digest, Sha256};
 
 use super::asked::Wanted;
+use super::hierarchy;
 use super::reads::reads;
 use super::schema::Schema;
 use super::scope::Scope;
@@ -44,7 +45,10 @@ impl Policy {
         let action = EntityUid::from_type_name_and_id(types.action.clone(), EntityId::new(&source.name));
         let statements = statements(source)?;
         let scope = Scope { types, action: &action, entities };
-        statements.iter().try_for_each(|statement| scope.check(statement))?;
+        for statement in &statements {
+            scope.check(statement)?;
+            hierarchy::check(statement)?;
+        }
         let mut set = PolicySet::new();
         for statement in &statements {
             set.add(statement.clone())
@@ -52,10 +56,7 @@ impl Policy {
         }
         let wanted = match schema {
             None => reads(&statements)?,
-            Some(schema) => {
-                schema.validate(&set, source)?;
-                schema.declared(&action, types, file)?
-            }
+            Some(schema) => schema.check(&statements, &set, &action, types, source)?,
         };
         let said = |effect: Effect| {
             let of = statements.iter().filter(move |statement| statement.effect() == effect);

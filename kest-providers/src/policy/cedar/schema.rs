@@ -2,13 +2,14 @@
 
 use cedar_policy::ffi::DetailedError;
 use cedar_policy::{
-    Entities, EntityUid, PolicySet, Schema as Declarations, ValidationMode, Validator,
-    schema_str_to_json_with_resolved_types,
+    Entities, EntityUid, Policy as Statement, PolicySet, Schema as Declarations, ValidationMode,
+    ValidationWarning, Validator, schema_str_to_json_with_resolved_types,
 };
 use kest_core::error::PolicyUnavailable;
 use serde_json::Value;
 
 use super::asked::Wanted;
+use super::reads;
 use super::set::Types;
 use super::statements::place;
 use super::{Source, refuse};
@@ -45,30 +46,67 @@ impl Schema {
         self.validator.schema()
     }
 
-    /// Validates the statements of one file.
-    pub(super) fn validate(&self, statements: &PolicySet, source: &Source) -> Result<(), PolicyUnavailable> {
-        let result = self.validator.validate(statements, ValidationMode::Strict);
+    /// Holds the statements of one file, the action's, against the schema. What they are to be given of the context is
+    /// what it declares.
+    pub(super) fn check(
+        &self,
+        statements: &[Statement],
+        set: &PolicySet,
+        action: &EntityUid,
+        types: &Types,
+        source: &Source,
+    ) -> Result<Wanted, PolicyUnavailable> {
+        let result = self.validator.validate(set, ValidationMode::Strict);
+        if let Some(error) = result.validation_errors().next() {
+            let error = error.clone();
+            let place = place(source, &DetailedError::from(&error));
+            return Err(refuse(format!("{place}: {error} (schema `{}`)", self.file)).with_source(error));
+        }
+        let members = self.declared(action, types, &source.file)?;
+        statements.iter().try_for_each(|statement| self.check_reads(statement, &members))?;
         for warning in result.validation_warnings() {
             let place = place(source, &warning.into());
+            // A statement that never applies: for a `forbid` that means that it forbids nothing.
+            if matches!(
+                warning,
+                ValidationWarning::ImpossiblePolicy(_) | ValidationWarning::InvalidActionApplication(_)
+            ) {
+                return Err(refuse(format!("{place}: {warning} (schema `{}`)", self.file))
+                    .with_source(warning.clone()));
+            }
             tracing::warn!(target: "kest", "policy file {place}: {warning}");
         }
-        match result.validation_errors().next() {
-            Some(error) => {
-                let error = error.clone();
-                let place = place(source, &DetailedError::from(&error));
-                Err(refuse(format!("{place}: {error} (schema `{}`)", self.file)).with_source(error))
-            }
+        Ok(Wanted::declared(members))
+    }
+
+    /// To a statement what is not declared would be missing, in every call.
+    fn check_reads(
+        &self,
+        statement: &Statement,
+        declared: &[(String, bool)],
+    ) -> Result<(), PolicyUnavailable> {
+        let (place, schema) = (statement.id(), &self.file);
+        let Some(read) = reads::members(statement)? else {
+            return Err(refuse(format!(
+                "{place}: the policy uses the whole `context`, of which it is given what `{schema}` declares; \
+                 read single members"
+            )));
+        };
+        match read.iter().find(|read| declared.iter().all(|(key, _)| key != *read)) {
+            Some(key) => Err(refuse(format!(
+                "{place}: `{key}` of the context is not declared in `{schema}`; declare it optional"
+            ))),
             None => Ok(()),
         }
     }
 
-    /// What the schema declares of an action's context.
-    pub(super) fn declared(
+    /// The members of an action's context, with whether each is required.
+    fn declared(
         &self,
         action: &EntityUid,
         types: &Types,
         file: &str,
-    ) -> Result<Wanted, PolicyUnavailable> {
+    ) -> Result<Vec<(String, bool)>, PolicyUnavailable> {
         let checker = self.checker();
         let principal =
             checker.principals_for_action(action).is_some_and(|mut all| all.any(|it| *it == types.principal));
@@ -81,16 +119,14 @@ impl Schema {
                  declare it"
             )));
         }
-        let members = self.context(action.id().unescaped()).ok_or_else(|| {
+        self.context(action.id().unescaped()).ok_or_else(|| {
             refuse(format!(
                 "`{file}` cannot be used: the context of `{action}` in `{}` is no record",
                 self.file
             ))
-        })?;
-        Ok(Wanted::declared(members))
+        })
     }
 
-    /// The members of an action's context, with whether each is required.
     fn context(&self, action: &str) -> Option<Vec<(String, bool)>> {
         // Actions of ours are in the empty namespace.
         let here = self.form.get("")?;

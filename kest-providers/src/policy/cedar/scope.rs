@@ -7,6 +7,7 @@ use cedar_policy::{
 };
 use kest_core::error::PolicyUnavailable;
 
+use super::hierarchy::GROUPS;
 use super::refuse;
 use super::set::Types;
 
@@ -36,34 +37,27 @@ impl Scope<'_> {
                 "{place}: the {what} of this policy is never a `{ty}`; leave the type out, or write `{ty}`"
             ))
         };
-        if !self.principal(&statement.principal_constraint()) {
-            return Err(wrong("principal", &self.types.principal));
+        let groups = || refuse(format!("{place}: {GROUPS}"));
+        let it = &self.types.principal;
+        let matches = match statement.principal_constraint() {
+            PrincipalConstraint::Any => true,
+            PrincipalConstraint::Eq(uid) => uid.type_name() == it,
+            PrincipalConstraint::Is(ty) => ty == *it,
+            PrincipalConstraint::In(_) | PrincipalConstraint::IsIn(..) => return Err(groups()),
+        };
+        if !matches {
+            return Err(wrong("principal", it));
         }
-        if !self.resource(&statement.resource_constraint()) {
-            return Err(wrong("resource", &self.types.resource));
+        let it = &self.types.resource;
+        let matches = match statement.resource_constraint() {
+            ResourceConstraint::Any => true,
+            ResourceConstraint::Eq(uid) => uid.type_name() == it,
+            ResourceConstraint::Is(ty) => ty == *it,
+            ResourceConstraint::In(_) | ResourceConstraint::IsIn(..) => return Err(groups()),
+        };
+        if !matches {
+            return Err(wrong("resource", it));
         }
         Ok(())
-    }
-
-    // Principals and resources have no parents: `in` is "equal to".
-
-    fn principal(&self, constraint: &PrincipalConstraint) -> bool {
-        let it = &self.types.principal;
-        match constraint {
-            PrincipalConstraint::Any => true,
-            PrincipalConstraint::Eq(uid) | PrincipalConstraint::In(uid) => uid.type_name() == it,
-            PrincipalConstraint::Is(ty) => ty == it,
-            PrincipalConstraint::IsIn(ty, uid) => ty == it && uid.type_name() == it,
-        }
-    }
-
-    fn resource(&self, constraint: &ResourceConstraint) -> bool {
-        let it = &self.types.resource;
-        match constraint {
-            ResourceConstraint::Any => true,
-            ResourceConstraint::Eq(uid) | ResourceConstraint::In(uid) => uid.type_name() == it,
-            ResourceConstraint::Is(ty) => ty == it,
-            ResourceConstraint::IsIn(ty, uid) => ty == it && uid.type_name() == it,
-        }
     }
 }

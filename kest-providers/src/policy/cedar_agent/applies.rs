@@ -1,15 +1,32 @@
-//! Whether a Cedar policy may be meant by a policy name: as much of its head as tells.
+//! For which policy name a Cedar policy is: as much of its head as tells.
 
-/// Whether the policy may apply to `Action::"<name>"`. What cannot be told may.
-pub(super) fn may_apply(text: &str, name: &str) -> bool {
-    let Some(clause) = action_clause(text) else { return true };
-    let Some(rest) = clause.strip_prefix("action") else { return true };
-    match rest.trim_start().strip_prefix("==") {
-        // Unconstrained, or a group's member.
-        None => true,
-        // With an escape, it may be spelt otherwise.
-        Some(entity) => entity.contains('\\') || without_space(entity) == format!("Action::\"{name}\""),
+use crate::policy::cedar_form::ACTION;
+
+/// What the head of a policy says.
+pub(super) enum Applies {
+    /// For the action of this name.
+    To(String),
+    /// For an action of another type.
+    ToNoName,
+    /// For every action, for a group's members, or it cannot be told.
+    ToAny,
+}
+
+pub(super) fn applies(text: &str) -> Applies {
+    let Some(clause) = action_clause(text) else { return Applies::ToAny };
+    let entity = clause.strip_prefix("action").and_then(|rest| rest.trim_start().strip_prefix("=="));
+    // With an escape, it may be spelt otherwise.
+    let Some(entity) = entity.filter(|entity| !entity.contains('\\')) else { return Applies::ToAny };
+    match name(entity) {
+        Some(name) => Applies::To(name.to_owned()),
+        None => Applies::ToNoName,
     }
+}
+
+/// The id in `Action::"id"`.
+fn name(entity: &str) -> Option<&str> {
+    let id = entity.trim().strip_prefix(ACTION)?.trim_start().strip_prefix("::")?.trim_start();
+    id.strip_prefix('"')?.strip_suffix('"')
 }
 
 /// What the head says of the action: `action == Action::"a/b"`.
@@ -68,13 +85,17 @@ fn action_clause(text: &str) -> Option<String> {
     Some(clauses.get(1)?.trim().to_owned())
 }
 
-fn without_space(text: &str) -> String {
-    text.chars().filter(|c| !c.is_whitespace()).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn may_apply(text: &str, name: &str) -> bool {
+        match applies(text) {
+            Applies::To(only) => only == name,
+            Applies::ToNoName => false,
+            Applies::ToAny => true,
+        }
+    }
 
     #[test]
     fn a_head_tells_for_which_action_a_policy_is() {
@@ -100,6 +121,7 @@ mod tests {
         for other in [
             r#"permit(principal, action == Action::"a", resource);"#,
             r#"permit(principal, action == Action::"a/bc", resource);"#,
+            r#"permit(principal, action == Action::"a /b", resource);"#,
             r#"permit(principal, action == Other::Action::"a/b", resource);"#,
             r#"@id("permit") @x("(") forbid(principal in Group::"g", action == Action::"c", resource);"#,
             r#"permit(principal, action == Action::"c", resource) when { action == Action::"a/b" };"#,

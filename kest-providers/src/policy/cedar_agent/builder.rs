@@ -59,6 +59,7 @@ impl CedarAgentEngineBuilder {
                 Quoted(&self.path)
             )));
         }
-        Ok(CedarAgentEngine { rest: self.rest.build()?, path: self.path.into() })
+        let rest = self.rest.build()?;
+        Ok(CedarAgentEngine { rest, path: self.path.into(), listings: Arc::default() })
     }
 }

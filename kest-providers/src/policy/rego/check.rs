@@ -267,7 +267,15 @@ pub(super) fn path_of(package: &[String], rule: &str) -> Path {
 }
 
 /// Whether the module uses anything outside its own package.
-pub(super) fn refers_outside(module: &Outline) -> bool {
+pub(super) fn refers_outside(module: &Outline, all: &[Outline]) -> bool {
+    let package = &module.package;
+    let below: Vec<_> = all.iter().map(|other| &other.package).filter(|other| *other != package).collect();
+    let below: Vec<_> = below.into_iter().filter(|other| other.starts_with(package)).collect();
+    // `data.a.b.x` in the package `a` is of the package `a.b` where there is one, and `data.a` is all of both.
+    let elsewhere = |path: &Vec<String>| {
+        !path.starts_with(package)
+            || below.iter().any(|other| path.starts_with(other) || other.starts_with(path))
+    };
     let references = module.rules.iter().flat_map(|rule| &rule.references).chain(&module.imports);
-    references.into_iter().any(|reference| !reference.path.starts_with(&module.package))
+    references.into_iter().any(|reference| elsewhere(&reference.path))
 }

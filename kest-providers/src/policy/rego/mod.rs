@@ -19,6 +19,7 @@ use regorus::Value;
 
 use self::set::Set;
 use super::folder::{self, Language, Source, refuse};
+use super::name::is_rego;
 use super::unknown::unknown;
 use super::watch::{Live, Origin, Texts};
 
@@ -73,21 +74,10 @@ pub struct RegoEngineBuilder {
     watch: Option<Duration>,
 }
 
-/// Words of the language, which no segment of a package can be.
-const KEYWORDS: &[&str] = &[
-    "as", "contains", "default", "else", "every", "false", "if", "import", "in", "not", "null", "package",
-    "some", "true", "with",
-];
-
 const REGO: Language = Language {
     extension: ".rego",
     tests: Some("_test"),
-    segment: |segment| {
-        let mut letters = segment.bytes();
-        let starts = letters.next().is_some_and(|c| c.is_ascii_alphabetic() || c == b'_');
-        let continues = letters.all(|c| c.is_ascii_alphanumeric() || c == b'_');
-        starts && continues && !KEYWORDS.contains(&segment)
-    },
+    segment: is_rego,
     rule: "Rego name; use letters, digits and `_`",
 };
 

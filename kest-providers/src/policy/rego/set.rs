@@ -106,7 +106,7 @@ impl Set {
             });
             let policy = Policy {
                 file: source.file.clone(),
-                digest: digest(source, refers_outside(outline).then_some(sources)),
+                digest: digest(source, refers_outside(outline, &outlines).then_some(sources)),
                 machine,
                 reason: reason.map(|name| rule(outline, name)),
                 allow,

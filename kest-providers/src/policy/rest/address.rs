@@ -12,7 +12,8 @@ use tokio::net::TcpStream;
 use url::{Host, Url};
 
 use super::refuse;
-use crate::address::{IN_THE_CLEAR, Plain, checked, without_credentials};
+use crate::address::{IN_THE_CLEAR, Plain, checked};
+use crate::masked::masked;
 
 /// An address that was checked.
 #[derive(Debug)]
@@ -34,8 +35,7 @@ enum Place {
 
 impl Endpoint {
     pub(super) fn new(server: &str, text: &str, plain: Plain) -> Result<Self, PolicyUnavailable> {
-        let no =
-            |why: &str| refuse(format!("{server}'s address {} {why}", Quoted(&without_credentials(text))));
+        let no = |why: &str| refuse(format!("{server}'s address {} {why}", Quoted(&masked(text))));
         let url = checked(text, plain).map_err(|why| match why {
             IN_THE_CLEAR => no(&format!("{why}, or say `.allow_plain_http()` where nobody else can listen")),
             why => no(why),

@@ -19,8 +19,9 @@ use std::time::Duration;
 use kest_core::error::{PolicyErrorKind, PolicyUnavailable};
 use kest_core::policy::{Decision, PolicyRequest};
 use kest_core::text::Quoted;
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use self::address::Endpoint;
 pub(super) use self::answer::Answer;
@@ -29,6 +30,7 @@ use self::credentials::Authorization;
 pub(super) use self::credentials::Secret;
 pub(super) use self::settings::{Settings, knobs};
 pub(super) use self::turn::Turn;
+use super::deadline;
 use crate::bridge::{self, BridgeError};
 
 /// A policy server. Clones share its connections.
@@ -41,9 +43,19 @@ struct Shared {
     endpoint: Endpoint,
     authorization: Authorization,
     pool: Pool,
+    health: Mutex<Health>,
     /// Requests that may be under way.
     slots: Arc<Semaphore>,
     limits: Limits,
+}
+
+/// How the server has been lately.
+#[derive(Clone, Copy)]
+struct Health {
+    /// When it last answered; at first, when the engine was made.
+    answered: Instant,
+    /// Whether the latest request failed.
+    failing: bool,
 }
 
 /// Bounds of time and size.
@@ -57,10 +69,13 @@ struct Limits {
 
 impl Rest {
     /// A turn to ask about a policy, once fewer requests are under way than may be. Time runs from then on.
+    ///
+    /// While the server answers nobody, a turn comes or is refused within twice the time limit of a request.
     pub(super) async fn turn(&self, policy: &str) -> Result<Turn, PolicyUnavailable> {
         let limits = &self.0.limits;
+        let since = Instant::now();
         let slot = Arc::clone(&self.0.slots).acquire_owned();
-        let slot = match tokio::time::timeout(limits.queue_timeout, slot).await {
+        let slot = match timeout_at(deadline::after(limits.queue_timeout), slot).await {
             // INVARIANT: the slots are never closed.
             Ok(slot) => slot.map_err(|error| self.fail(policy, PolicyErrorKind::Connection, error))?,
             Err(_) => {
@@ -72,7 +87,25 @@ impl Rest {
                 return Err(self.fail(policy, PolicyErrorKind::Timeout, why));
             }
         };
-        Ok(Turn::new(self.clone(), policy, Instant::now() + limits.timeout, slot))
+        // Who waits behind requests that fail would wait in line only to fail as well.
+        let Health { answered, failing } = *self.0.health.lock();
+        if failing && answered.max(since).elapsed() >= limits.timeout {
+            let why = format!(
+                "it has answered nobody for {:?}, while this question waited for its turn; see why it does not answer",
+                limits.timeout
+            );
+            return Err(self.fail(policy, PolicyErrorKind::Timeout, why));
+        }
+        Ok(Turn::new(self.clone(), policy, deadline::after(limits.timeout), slot))
+    }
+
+    /// What came of a request.
+    fn note(&self, answered: bool) {
+        let mut health = self.0.health.lock();
+        health.failing = !answered;
+        if answered {
+            health.answered = Instant::now();
+        }
     }
 
     fn fail(&self, policy: &str, kind: PolicyErrorKind, why: impl fmt::Display) -> PolicyUnavailable {
@@ -117,23 +150,6 @@ fn bridged(request: &PolicyRequest<'_>, error: BridgeError) -> PolicyUnavailable
         format!("policy {policy} could not be asked: {error}"),
     )
     .with_source(error)
-}
-
-/// The name, if it is one: what else it might say to a URL path or a Cedar literal is nobody's policy.
-pub(super) fn checked_name(name: &str) -> Result<&str, PolicyUnavailable> {
-    let good = |segment: &str| {
-        !segment.is_empty() && segment.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'-'))
-    };
-    if name.split('/').all(good) {
-        return Ok(name);
-    }
-    Err(PolicyUnavailable::new(
-        PolicyErrorKind::UnknownPolicy,
-        format!(
-            "{} is not a policy name; a name is a path such as `kest/allow_trusted` of letters, digits, `_` and `-`",
-            Quoted(name)
-        ),
-    ))
 }
 
 /// A setting that cannot be used.

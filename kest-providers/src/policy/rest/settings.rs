@@ -1,20 +1,24 @@
 //! What the builders of all engines with a server have in common.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use kest_core::error::PolicyUnavailable;
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use super::address::Endpoint;
 use super::connection::Pool;
 use super::credentials::{Authorization, Secret};
 use super::tls::Tls;
-use super::{Limits, Rest, Shared, refuse};
+use super::{Health, Limits, Rest, Shared, refuse};
 use crate::address::Plain;
+use crate::masked::masked;
 
 /// Where a server is, and how it is asked.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(in crate::policy) struct Settings {
     /// The product, for messages.
     pub(in crate::policy) server: &'static str,
@@ -71,6 +75,7 @@ impl Settings {
             endpoint,
             authorization,
             pool,
+            health: Mutex::new(Health { answered: Instant::now(), failing: false }),
             slots: Arc::new(Semaphore::new(self.max_connections)),
             limits: Limits {
                 timeout: self.timeout,
@@ -79,6 +84,21 @@ impl Settings {
                 max_bytes: self.max_bytes,
             },
         })))
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("url", &self.url.as_deref().map(masked))
+            .field("plain", &self.plain)
+            .field("secret", &self.secret)
+            .field("roots", &format_args!("{} bytes", self.roots.len()))
+            .field("timeout", &self.timeout)
+            .field("queue_timeout", &self.queue_timeout)
+            .field("max_connections", &self.max_connections)
+            .field("max_bytes", &self.max_bytes)
+            .finish_non_exhaustive()
     }
 }
 
@@ -106,6 +126,9 @@ macro_rules! knobs {
         }
 
         /// How long a question may take, from connecting to the last byte of the answer; 1 second by default.
+        ///
+        /// The wait for a turn comes before that. While the server answers nobody, a question fails within twice this
+        /// time all the same: who has waited so long, since the last answer too, is not sent behind others that fail.
         pub fn timeout(mut self, timeout: std::time::Duration) -> Self {
             self.rest.timeout = timeout;
             self

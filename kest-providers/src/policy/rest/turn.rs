@@ -49,6 +49,21 @@ impl Turn {
     }
 
     async fn exchange(&self, method: Method, path: &str, body: Bytes) -> Result<Answer, PolicyUnavailable> {
+        let answer = self.try_exchange(method, path, body).await;
+        self.rest.note(match &answer {
+            Ok(_) => true,
+            // It does answer.
+            Err(error) => error.kind() == PolicyErrorKind::TooLarge,
+        });
+        answer
+    }
+
+    async fn try_exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Answer, PolicyUnavailable> {
         let request = self.request(method, path, body).await?;
         let (connection, response) = self.send(request).await?;
         let (answer, whole) = self.read(response).await?;
@@ -56,6 +71,12 @@ impl Turn {
             self.rest.0.pool.give_back(connection).await;
         }
         Ok(answer)
+    }
+
+    /// When the time of this question is over.
+    #[cfg(feature = "cedar-agent")]
+    pub(in crate::policy) fn deadline(&self) -> Instant {
+        self.deadline
     }
 
     async fn request(

@@ -1,5 +1,8 @@
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
+
+use kest_core::error::PolicyErrorKind;
 
 use super::*;
 
@@ -7,6 +10,8 @@ use super::*;
 #[derive(Default)]
 struct Fake {
     text: Mutex<Option<String>>,
+    /// What is shown before, each once.
+    before: Mutex<VecDeque<Option<String>>>,
     built: AtomicUsize,
 }
 
@@ -14,7 +19,8 @@ impl Origin for Arc<Fake> {
     type Set = String;
 
     fn read(&self) -> Result<Texts, PolicyUnavailable> {
-        let Some(text) = self.text.lock().clone() else { return Err(refuse("the folder is gone")) };
+        let shown = self.before.lock().pop_front().unwrap_or_else(|| self.text.lock().clone());
+        let Some(text) = shown else { return Err(refuse("the folder is gone")) };
         let source = Source { name: "t".to_owned(), file: "t".to_owned(), text };
         Ok(Texts { policies: vec![source], schema: None })
     }
@@ -51,6 +57,48 @@ impl Tried {
     fn built(&self) -> usize {
         self.fake.built.load(Ordering::Relaxed)
     }
+}
+
+impl Fake {
+    fn shows(&self, before: &[Option<&str>], at_last: &str) {
+        *self.before.lock() = before.iter().map(|text| text.map(str::to_owned)).collect();
+        *self.text.lock() = Some(at_last.to_owned());
+    }
+}
+
+#[test]
+fn what_changes_while_it_is_read_is_read_again() {
+    let fake = Arc::new(Fake::default());
+    fake.shows(&[Some("half old, half new")], "new");
+    let live = Live::new(Arc::clone(&fake), None).unwrap();
+    assert_eq!(*live.set(), "new");
+    assert_eq!(fake.built.load(Ordering::Relaxed), 1, "a mixture is not even built");
+    fake.shows(&[None, Some("half"), Some("new"), None, Some("half")], "newer");
+    live.reload().unwrap();
+    assert_eq!(*live.set(), "newer");
+    // What is in force is what the thread compares with.
+    let mut watcher = Watcher::default();
+    watcher.look(&live.shared);
+    watcher.look(&live.shared);
+    assert_eq!(fake.built.load(Ordering::Relaxed), 2);
+}
+
+#[test]
+fn what_never_rests_is_refused() {
+    let texts: Vec<String> = (0..LOOKS).map(|n| n.to_string()).collect();
+    let restless: Vec<_> = texts.iter().map(|text| Some(text.as_str())).collect();
+    let refused = "the policies changed each of the 10 times they were read; load them when they rest";
+    let fake = Arc::new(Fake::default());
+    fake.shows(&restless, "rest");
+    let Err(error) = Live::new(Arc::clone(&fake), None) else { panic!("loaded") };
+    assert_eq!((error.kind(), error.to_string().as_str()), (PolicyErrorKind::Load, refused));
+    let live = Live::new(Arc::clone(&fake), None).unwrap();
+    fake.shows(&restless, "other");
+    let error = live.reload().unwrap_err();
+    assert_eq!((error.kind(), error.to_string().as_str()), (PolicyErrorKind::Load, refused));
+    assert_eq!(*live.set(), "rest");
+    live.reload().unwrap();
+    assert_eq!(*live.set(), "other");
 }
 
 fn says(set: &str, error: Option<&str>) -> (String, Option<String>) {

@@ -13,6 +13,7 @@ fn members_of_the_context_are_found_wherever_they_are_read() {
         (r#"context["a.b"] == context.a"#, &["a", "a.b"]),
         ("context has a && context.a.b.c", &["a"]),
         (r#"context has "a.b""#, &["a.b"]),
+        ("context has a.b.c && context.d has e.f", &["a", "d"]),
         ("if context.a then [context.b] == [] else {c: context.c} has d", &["a", "b", "c"]),
         (r#"context.a like "x*" || decimal("1.0").lessThan(context.b)"#, &["a", "b"]),
         ("!(context.a) && -context.b < 1 && context.c is Workload", &["a", "b", "c"]),
@@ -31,8 +32,6 @@ fn members_of_the_context_are_found_wherever_they_are_read() {
 fn any_other_use_of_the_context_takes_all_of_it() {
     for condition in [
         "context == {}",
-        // Could be told apart, and is rare.
-        "context has a.b.c",
         "{} == context",
         "[context].contains({a: 1})",
         "{a: context}.a.b",
