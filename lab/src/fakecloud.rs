@@ -34,6 +34,12 @@ impl Fakecloud {
         Self { port, _server: server, _folder: folder }
     }
 
+    /// Its port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// What to set as endpoint URL.
     #[must_use]
     pub fn url(&self) -> String {

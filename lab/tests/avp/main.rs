@@ -95,6 +95,21 @@ fn what_is_wrong_with_the_store_or_the_caller_has_an_error_of_its_own() {
 }
 
 #[test]
+fn a_list_that_does_not_say_for_what_its_policies_are_makes_no_name_unknown_and_none_allowed() {
+    let Some(cloud) = Cloud::start() else { return };
+    let store = cloud.store();
+    let text = "permit(principal, action == Action::\"gate/score\", resource);";
+    cloud.add(&store, &[(String::new(), text.to_owned())]);
+    let told = engine(&cloud, &store);
+    assert_eq!(Verdict::from(&ask(&told, "gate/score", &score(40))), Verdict::Allow);
+    let unknown = Verdict::Error(PolicyErrorKind::UnknownPolicy);
+    assert_eq!(Verdict::from(&ask(&told, "gate/scores", &score(40))), unknown);
+    let untold = cloud.bare_engine(&store).timeout(PATIENT).build().unwrap();
+    assert_eq!(Verdict::from(&ask(&untold, "gate/score", &score(40))), Verdict::Allow);
+    assert_eq!(Verdict::from(&ask(&untold, "gate/scores", &score(40))), Verdict::Deny);
+}
+
+#[test]
 fn a_cloud_that_is_gone_is_a_broken_connection() {
     let Some(cloud) = Cloud::start() else { return };
     let store = cloud.store();
@@ -103,6 +118,8 @@ fn a_cloud_that_is_gone_is_a_broken_connection() {
     let engine = engine(&cloud, &store);
     assert_eq!(Verdict::from(&ask(&engine, "gate/score", &score(40))), Verdict::Allow);
     cloud.stop();
+    // Straight to where it was: the proxy would still take the connection.
+    let engine = cloud.bare_engine(&store).timeout(PATIENT).build().unwrap();
     let error = ask(&engine, "gate/score", &score(40)).unwrap_err();
     assert_eq!(error.kind(), PolicyErrorKind::Connection, "{error}");
 }

@@ -1,19 +1,17 @@
 //! A cloud to test in: ministack, its keys, and what stands between it and a workload.
 
 use std::collections::BTreeMap;
-use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread;
 
 use aws_sdk_kms::config::{BehaviorVersion, Region};
 use aws_sdk_kms::types::{KeySpec, KeyUsageType};
 use kest::identity::aws::Credentials;
 use kest::identity::{AwsWorkloadIdentity, AwsWorkloadIdentityBuilder};
 use kest::jws::Jws;
-use kest_lab::{Lab, Ministack, repository};
+use kest_lab::{Lab, Ministack, Proxy, repository};
 use serde_json::json;
 
 pub(crate) const REGION: &str = "eu-west-1";
@@ -22,7 +20,7 @@ pub(crate) const REGION: &str = "eu-west-1";
 pub(crate) struct Cloud {
     pub(crate) lab: Lab,
     ministack: Mutex<Option<Ministack>>,
-    pub(crate) proxy: Proxy,
+    pub(crate) proxy: Counter,
     runtime: tokio::runtime::Runtime,
     admin: aws_sdk_kms::Client,
 }
@@ -41,7 +39,7 @@ impl Cloud {
         Some(Self {
             lab,
             ministack: Mutex::new(Some(ministack)),
-            proxy: Proxy::start(port),
+            proxy: Counter::start(port),
             runtime: tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap(),
             admin: aws_sdk_kms::Client::from_conf(config),
         })
@@ -126,8 +124,8 @@ pub(crate) fn credentials() -> Credentials {
 }
 
 /// Counts what goes through, and can play an overloaded KMS.
-pub(crate) struct Proxy {
-    port: u16,
+pub(crate) struct Counter {
+    proxy: Proxy,
     state: Arc<State>,
 }
 
@@ -137,23 +135,30 @@ struct State {
     asked: Mutex<BTreeMap<String, usize>>,
 }
 
-impl Proxy {
+impl Counter {
     fn start(target: u16) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let proxy = Self { port: listener.local_addr().unwrap().port(), state: Arc::default() };
-        let state = Arc::clone(&proxy.state);
-        thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let state = Arc::clone(&state);
-                // A client or a server that is gone ends only its own connection.
-                thread::spawn(move || drop(pass(stream, target, &state)));
+        let state = Arc::new(State::default());
+        let seen = Arc::clone(&state);
+        let proxy = Proxy::start(target, move |operation, ask| {
+            // The query protocol of STS names it in the body.
+            let action = if operation.is_empty() { "getcalleridentity" } else { operation };
+            *seen.asked.lock().unwrap().entry(action.to_owned()).or_default() += 1;
+            if action == "sign" && seen.throttled.load(Ordering::SeqCst) {
+                let body = r#"{"__type":"ThrottlingException","message":"Rate exceeded"}"#;
+                let length = body.len();
+                return Ok(format!(
+                    "HTTP/1.1 400 Bad Request\r\ncontent-type: application/x-amz-json-1.1\r\n\
+                     content-length: {length}\r\nconnection: close\r\n\r\n{body}"
+                )
+                .into_bytes());
             }
+            ask()
         });
-        proxy
+        Self { proxy, state }
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        self.proxy.url()
     }
 
     pub(crate) fn throttle(&self, on: bool) {
@@ -163,40 +168,4 @@ impl Proxy {
     pub(crate) fn count(&self, action: &str) -> usize {
         self.state.asked.lock().unwrap().get(action).copied().unwrap_or_default()
     }
-}
-
-/// One request and its answer, unchanged but for `connection`.
-fn pass(mut client: TcpStream, target: u16, state: &State) -> std::io::Result<()> {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        client.read_exact(&mut byte)?;
-        head.push(byte[0]);
-    }
-    let text = String::from_utf8_lossy(&head).to_lowercase();
-    let header = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
-    let mut body = vec![0; header("content-length:").map_or(0, |length| length.parse().unwrap())];
-    client.read_exact(&mut body)?;
-    let action = match header("x-amz-target:") {
-        Some(target) => target.rsplit('.').next().unwrap_or_default().to_owned(),
-        None => "getcalleridentity".to_owned(),
-    };
-    *state.asked.lock().unwrap().entry(action.clone()).or_default() += 1;
-    if action == "sign" && state.throttled.load(Ordering::SeqCst) {
-        let body = r#"{"__type":"ThrottlingException","message":"Rate exceeded"}"#;
-        let length = body.len();
-        return write!(
-            client,
-            "HTTP/1.1 400 Bad Request\r\ncontent-type: application/x-amz-json-1.1\r\ncontent-length: {length}\r\n\
-             connection: close\r\n\r\n{body}"
-        );
-    }
-    let mut server = TcpStream::connect((Ipv4Addr::LOCALHOST, target))?;
-    head.truncate(head.len() - 2);
-    server.write_all(&head)?;
-    server.write_all(b"connection: close\r\n\r\n")?;
-    server.write_all(&body)?;
-    let mut answer = Vec::new();
-    server.read_to_end(&mut answer)?;
-    client.write_all(&answer)
 }
