@@ -5,6 +5,7 @@ use std::collections::btree_map::Entry;
 use std::path::Path;
 
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 
 use super::names::is_name;
 use crate::input::{self, Unusable};
@@ -16,6 +17,12 @@ const LIMIT: u64 = 16 << 20;
 /// Names, and the digest of what stands behind each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Lock(pub(crate) BTreeMap<String, String>);
+
+/// `sha256:<hex>` of a text.
+pub(crate) fn digest_of(text: &str) -> String {
+    let hex: String = Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{hex}")
+}
 
 #[derive(Deserialize)]
 struct Document {

@@ -12,10 +12,10 @@ use std::path::PathBuf;
 use clap::Args;
 use kest_core::policy::PolicyEngine;
 use serde::Serialize;
-#[cfg(any(feature = "opa", feature = "avp"))]
-use sha2::{Digest, Sha256};
 
 use super::lock::Lock;
+#[cfg(any(feature = "opa", feature = "avp"))]
+use super::lock::digest_of;
 use crate::input::Unusable;
 
 /// The policies of a server.
@@ -138,15 +138,9 @@ impl Remote {
 /// texts' digests, one a line.
 #[cfg(any(feature = "opa", feature = "avp"))]
 fn digest<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
-    let digests: Vec<String> = texts.into_iter().map(sha256).collect();
+    let digests: Vec<String> = texts.into_iter().map(digest_of).collect();
     match digests.as_slice() {
         [one] => one.clone(),
-        several => sha256(&several.iter().map(|digest| format!("{digest}\n")).collect::<String>()),
+        several => digest_of(&several.iter().map(|digest| format!("{digest}\n")).collect::<String>()),
     }
-}
-
-#[cfg(any(feature = "opa", feature = "avp"))]
-fn sha256(text: &str) -> String {
-    let hex: String = Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{hex}")
 }

@@ -20,6 +20,8 @@ mod mock;
 mod name;
 #[cfg(feature = "opa")]
 mod opa;
+#[cfg(any(feature = "rego", feature = "cedar", feature = "opa"))]
+mod reason;
 #[cfg(feature = "rego")]
 mod rego;
 #[cfg(any(feature = "opa", feature = "cedar-agent"))]

@@ -16,6 +16,7 @@ use serde_json::{Map, Value};
 
 pub use self::builder::OpaEngineBuilder;
 use super::name::checked_package;
+use super::reason::bounded;
 use super::rest::{self, Answer, Rest, Turn, refuse};
 
 /// Asks an Open Policy Agent: `POST {url}/v1/data/{name}`.
@@ -40,8 +41,6 @@ pub struct OpaEngine {
     rest: Rest,
     decision: Arc<DecisionPath>,
 }
-
-const MAX_REASON: usize = 1024;
 
 impl OpaEngine {
     /// The server at `url`, with the default limits and without a token.
@@ -219,9 +218,7 @@ fn evaluation_error(answer: &Answer) -> Option<(PolicyErrorKind, String)> {
 }
 
 fn reason(beside: &Map<String, Value>) -> Option<String> {
-    let reason = ["reason", "deny_reason"].iter().find_map(|name| beside.get(*name))?.as_str()?;
-    let end = reason.floor_char_boundary(MAX_REASON);
-    reason.get(..end).map(str::to_owned)
+    ["reason", "deny_reason"].iter().find_map(|name| beside.get(*name))?.as_str().map(bounded)
 }
 
 fn kind(value: &Value) -> &'static str {

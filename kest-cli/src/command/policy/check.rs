@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use kest_core::config::PolicyCheck;
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
 use super::count;
 use crate::Outcome;
@@ -15,6 +14,7 @@ use crate::output::{Ink, Out};
 use crate::policy::catalog::{Catalog, Kind};
 use crate::policy::engines::Engines;
 use crate::policy::files::{self, Files};
+use crate::policy::lock::digest_of;
 use crate::policy::names::is_name;
 use crate::policy::project::{Place, Project, Sources, here};
 use crate::policy::rego_text;
@@ -255,11 +255,6 @@ fn lock(project: &Project, files: &Files, engines: &Engines, findings: &mut Find
 fn listed(folders: &[PathBuf]) -> String {
     let shown: Vec<String> = folders.iter().map(|folder| format!("`{}`", here(folder).display())).collect();
     shown.join(", ")
-}
-
-fn digest_of(text: &str) -> String {
-    let hex: String = Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{hex}")
 }
 
 fn human(out: Out, answer: &Answer) -> String {

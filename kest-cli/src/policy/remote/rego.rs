@@ -6,10 +6,10 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
-use super::super::lock::Lock;
+use super::super::lock::{Lock, digest_of};
 use super::super::names::is_name;
 use super::super::rego_text::references;
-use super::{Remote, Skipped, digest, sha256};
+use super::{Remote, Skipped, digest};
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Answer {
@@ -143,7 +143,7 @@ fn digest_of_all(name: &str, all: &[(String, &str)]) -> String {
     for (package, text) in all {
         whole.push_str(&format!("{package}\0{}\0{text}", text.len()));
     }
-    sha256(&whole)
+    digest_of(&whole)
 }
 
 impl Module {

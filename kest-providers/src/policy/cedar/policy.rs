@@ -17,6 +17,7 @@ use super::scope::Scope;
 use super::set::Types;
 use super::statements::{check_nesting, lines, place};
 use super::{Source, refuse};
+use crate::policy::reason::bounded;
 
 /// A policy of the set: all statements of its file.
 pub(super) struct Policy {
@@ -31,8 +32,6 @@ pub(super) struct Policy {
     /// The reason when no `permit` holds.
     no_permit: Option<String>,
 }
-
-const MAX_REASON: usize = 1024;
 
 impl Policy {
     pub(super) fn read(
@@ -134,9 +133,7 @@ fn statements(source: &Source) -> Result<Vec<Statement>, PolicyUnavailable> {
 }
 
 fn reason(statement: &Statement) -> Option<String> {
-    let reason = statement.annotation("reason").filter(|reason| !reason.is_empty())?;
-    let end = reason.floor_char_boundary(MAX_REASON);
-    reason.get(..end).map(str::to_owned)
+    statement.annotation("reason").filter(|reason| !reason.is_empty()).map(bounded)
 }
 
 /// `sha256:<hex>` of the file's text.

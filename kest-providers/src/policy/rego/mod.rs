@@ -20,6 +20,7 @@ use regorus::Value;
 use self::set::Set;
 use super::folder::{self, Language, Source, refuse};
 use super::name::is_rego;
+use super::reason::bounded;
 use super::unknown::unknown;
 use super::watch::{Live, Origin, Texts};
 
@@ -80,8 +81,6 @@ const REGO: Language = Language {
     segment: is_rego,
     rule: "Rego name; use letters, digits and `_`",
 };
-
-const MAX_REASON: usize = 1024;
 
 impl RegoEngine {
     /// An engine with every policy below a folder. Hidden entries and `*_test.rego` are left out.
@@ -252,7 +251,9 @@ impl PolicyEngine for Standing {
                     tracing::warn!(target: "kest", policy, %error, "the reason of a denial could not be had");
                     None
                 });
-                Ok(Decision::Deny { reason: reason.as_ref().and_then(bounded) })
+                Ok(Decision::Deny {
+                    reason: reason.as_ref().and_then(|reason| Some(bounded(reason.as_string().ok()?))),
+                })
             }
             other @ (Value::Null
             | Value::Number(_)
@@ -277,12 +278,6 @@ impl PolicyEngine for Standing {
     ) -> BoxFuture<'a, Result<Decision, PolicyUnavailable>> {
         Box::pin(async move { self.evaluate(request) })
     }
-}
-
-fn bounded(reason: &Value) -> Option<String> {
-    let reason = reason.as_string().ok()?;
-    let end = reason.floor_char_boundary(MAX_REASON);
-    reason.get(..end).map(str::to_owned)
 }
 
 fn kind(value: &Value) -> &'static str {
