@@ -70,21 +70,25 @@
 //! | `bedrock` | no | `identity::BedrockAgentIdentity`: identity of an Amazon Bedrock agent, signatures by KMS |
 //! | `oidc` | no | `identity::OidcIdentity`: identity from an OpenID Connect token |
 //! | `jwks` | no | `jwks::JwksUrl`: keys for verifiers from a JWK set URL |
+//! | `http` | no | `http`: lineage over HTTP: propagator, tower layers for servers and clients, JWKS route |
+//! | `grpc` | no | the same for tonic |
+//! | `reqwest` | no | middleware for `reqwest` |
+//! | `redis` | no | `cache::RedisCache`: claim checks on Redis or Valkey |
 //! | `aws-lc` | no | signatures by aws-lc-rs: Ed25519 there, ECDSA, RSA, X.509 chains; the five above imply it |
 
 #[cfg(feature = "tokio")]
 pub use kest_core::lineage::{JoinHandle, spawn};
 pub use kest_core::lineage::{
-    get_current_agent, get_current_passport, get_current_task, get_current_user, root, root_with_passport,
-    with_agent, with_task, with_user,
+    get_current_agent, get_current_jwt, get_current_passport, get_current_task, get_current_user, root,
+    root_with_passport, with_agent, with_jwt, with_task, with_user,
 };
 pub use kest_core::trust::register_origin_trust;
 pub use kest_core::{
-    Error, Kest, KestBuilder, Passport, PassportEntry, clear, get_active_engine, get_active_identity, global,
-    join,
+    Error, Kest, KestBuilder, Passport, PassportEntry, clear, get_active_cache, get_active_engine,
+    get_active_identity, global, join,
 };
 pub use kest_core::{
-    audit, canonical, config, entry, error, jws, keys, lineage, taint, telemetry, text, trust, verify,
+    audit, canonical, claim, config, entry, error, jws, keys, lineage, taint, telemetry, text, trust, verify,
 };
 pub use kest_macros::kest_verified;
 pub use kest_providers::identity::get_default_identity;
@@ -105,6 +109,9 @@ pub mod policy {
     pub use kest_providers::policy::*;
 }
 
+/// Lineage across the wire: the propagator, layers for servers and clients, the JWKS route.
+#[cfg(feature = "http")]
+pub use kest_http as http;
 /// Suites that every provider passes, for those who write their own.
 pub use kest_providers::conformance;
 #[cfg(feature = "jwks")]

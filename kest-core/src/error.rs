@@ -23,6 +23,8 @@ pub enum Error {
     Configuration(ConfigurationError),
     /// A lineage that cannot be read, continued or trusted.
     Lineage(LineageError),
+    /// A lineage that cannot be sent to another service, or received from one.
+    Propagation(PropagationError),
     /// The durable audit sink did not take the entry.
     Audit(AuditError),
     /// A value that JCS (RFC 8785) cannot carry.
@@ -67,6 +69,7 @@ impl fmt::Display for Error {
             Self::PolicyUnavailable(e) => e.fmt(f),
             Self::Configuration(e) => e.fmt(f),
             Self::Lineage(e) => e.fmt(f),
+            Self::Propagation(e) => e.fmt(f),
             Self::Audit(e) => e.fmt(f),
             Self::Canonicalization(e) => e.fmt(f),
             Self::Completion(e) => e.fmt(f),
@@ -82,6 +85,7 @@ impl StdError for Error {
             Self::PolicyUnavailable(e) => e.source(),
             Self::Configuration(e) => e.source(),
             Self::Lineage(e) => e.source(),
+            Self::Propagation(e) => e.source(),
             Self::Audit(e) => e.source(),
             Self::Canonicalization(e) => e.source(),
             Self::Completion(e) => e.source(),
@@ -263,6 +267,37 @@ detail!(
     LineageError,
     LineageErrorKind,
     Lineage
+);
+
+/// Kinds of [`PropagationError`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PropagationErrorKind {
+    /// What came over the wire is no lineage: broken encoding, repeated or contradicting members, a wrong tip.
+    Malformed,
+    /// It is, or would become, larger than a limit.
+    TooLarge,
+    /// The claim check refers to nothing that the cache holds (any more).
+    ClaimNotFound,
+    /// The cache of claim checks cannot be asked.
+    Cache,
+    /// The lineage needs a claim check, and there is no cache that the receiver could read.
+    NoSharedCache,
+    /// The lineage did not verify.
+    Unverified,
+    /// The lineage is not bound to whoever sent it, and must be.
+    Unbound,
+    /// The host is not named as one that may receive lineage.
+    HostNotNamed,
+    /// What a service sent back cannot be joined.
+    Returned,
+}
+
+detail!(
+    /// A lineage that cannot be sent to another service, or received from one. Spec §12.
+    PropagationError,
+    PropagationErrorKind,
+    Propagation
 );
 
 /// Kinds of [`AuditError`].

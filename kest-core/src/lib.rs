@@ -12,6 +12,7 @@ pub mod audit;
 #[doc(hidden)]
 pub mod call;
 pub mod canonical;
+pub mod claim;
 mod clock;
 pub mod config;
 mod crypto;
@@ -37,7 +38,8 @@ pub use error::Error;
 pub use passport::{Passport, PassportEntry};
 pub use payload::{RUNTIME_NAME, RUNTIME_VERSION, SCHEMA_VERSION};
 pub use runtime::{
-    Kest, KestBuilder, clear, configure, get_active_engine, get_active_identity, global, reconfigure,
+    Kest, KestBuilder, clear, configure, get_active_cache, get_active_engine, get_active_identity, global,
+    reconfigure,
 };
 
 /// What the attribute expands to. Not part of the API.

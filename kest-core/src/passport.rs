@@ -61,6 +61,21 @@ impl Node {
         &self.taints
     }
 
+    /// The same entry, counting for no more than `ceiling`.
+    pub(crate) fn capped(self: &Arc<Self>, ceiling: u8) -> Arc<Self> {
+        if self.trust <= ceiling {
+            return Arc::clone(self);
+        }
+        Arc::new(Self {
+            jws: self.jws.clone(),
+            hash: self.hash,
+            parents: self.parents.clone(),
+            taints: Arc::clone(&self.taints),
+            depth: self.depth,
+            trust: ceiling,
+        })
+    }
+
     /// Length of the longest path to a root, this node included.
     pub(crate) fn depth(&self) -> u32 {
         self.depth
@@ -277,7 +292,7 @@ fn walk(tips: &[Arc<Node>]) -> Vec<Arc<Node>> {
 }
 
 /// Whether `ancestor` is in the history of `node`. Looks only at nodes deeper than `ancestor`.
-fn descends(node: &Arc<Node>, ancestor: &Arc<Node>) -> bool {
+pub(crate) fn descends(node: &Arc<Node>, ancestor: &Arc<Node>) -> bool {
     let mut seen = HashIndex::default();
     let mut stack = vec![node];
     while let Some(node) = stack.pop() {

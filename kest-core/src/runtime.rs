@@ -8,6 +8,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 use crate::audit::AuditSink;
+use crate::claim::ClaimCache;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::{ConfigurationError, ConfigurationErrorKind, Error};
@@ -43,6 +44,7 @@ struct Inner {
     evaluator: Option<Arc<dyn TrustEvaluator>>,
     model_name: Arc<str>,
     audit: Option<Arc<dyn AuditSink>>,
+    cache: Option<Arc<dyn ClaimCache>>,
     clock: Clock,
     replaces_outer_tiers: bool,
 }
@@ -125,6 +127,12 @@ impl Kest {
         self.inner.audit.as_ref()
     }
 
+    /// The cache of claim checks, if there is one.
+    #[must_use]
+    pub fn cache(&self) -> Option<&Arc<dyn ClaimCache>> {
+        self.inner.cache.as_ref()
+    }
+
     pub(crate) fn clock(&self) -> &Clock {
         &self.inner.clock
     }
@@ -166,6 +174,7 @@ pub struct KestBuilder {
     model: Option<TrustModel>,
     evaluator: Option<Arc<dyn TrustEvaluator>>,
     audit: Option<Arc<dyn AuditSink>>,
+    cache: Option<Arc<dyn ClaimCache>>,
     fixed_clock: Option<u64>,
     replaces_outer_tiers: bool,
 }
@@ -222,6 +231,12 @@ impl KestBuilder {
         self
     }
 
+    /// Where passports wait that are too large for the wire. Spec §12.
+    pub fn cache(mut self, cache: impl ClaimCache + 'static) -> Self {
+        self.cache = Some(Arc::new(cache));
+        self
+    }
+
     /// Options that weaken what Kest promises.
     pub fn dangerous(self) -> DangerousBuilder {
         DangerousBuilder(self)
@@ -266,6 +281,7 @@ impl KestBuilder {
             evaluator: self.evaluator,
             model_name,
             audit: self.audit,
+            cache: self.cache,
             clock: self.fixed_clock.map_or_else(Clock::default, Clock::fixed),
             replaces_outer_tiers: self.replaces_outer_tiers,
         };
@@ -359,6 +375,12 @@ pub fn current() -> Option<Kest> {
 #[must_use]
 pub fn get_active_engine() -> Option<Arc<dyn PolicyEngine>> {
     current().map(|kest| Arc::clone(kest.engine()))
+}
+
+/// The cache of claim checks in force for the calling code.
+#[must_use]
+pub fn get_active_cache() -> Option<Arc<dyn ClaimCache>> {
+    current().and_then(|kest| kest.cache().cloned())
 }
 
 /// The identity in force for the calling code: that of the innermost scope that has one, else the global one.

@@ -157,6 +157,7 @@ impl Prepared {
             inherited: context,
             ambient: outer.ambient.clone(),
             invalid: None,
+            jwt: outer.jwt.clone(),
             root_source: outer.root_source.clone(),
             ingress: outer.ingress,
         });

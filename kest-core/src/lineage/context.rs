@@ -11,6 +11,7 @@ use pin_project_lite::pin_project;
 use serde_json::Value;
 
 use super::inside::Inside;
+use super::outgoing::Jwt;
 use super::scope::{self, IdentityContext, OpenScope, Scope, ScopeEnv};
 use crate::call::Attribute;
 use crate::canonical::{self, CanonicalError};
@@ -54,11 +55,74 @@ pub fn get_current_task() -> Option<Value> {
     current_member(Member::Task)
 }
 
+/// The bearer token that was validated for this request, or that the program goes by ([`with_jwt`](super::with_jwt)).
+#[must_use]
+pub fn get_current_jwt() -> Option<Jwt> {
+    scope::current().and_then(|scope| scope.env().jwt.clone())
+}
+
 /// The passport of the scope the calling code runs in: inside a protected function it ends with that
 /// function's own entry. `None` outside any scope.
 #[must_use]
 pub fn get_current_passport() -> Option<Passport> {
     scope::current().map(|scope| scope.passport())
+}
+
+/// On whose behalf a request comes in, as somebody said it who is believed. Spec §12.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct OnBehalfOf {
+    /// The user: a string or an object.
+    pub user: Option<Value>,
+    /// The agent that acts.
+    pub agent: Option<Value>,
+    /// The task it acts for.
+    pub task: Option<Value>,
+}
+
+impl OnBehalfOf {
+    /// Of nobody known.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The same with this user.
+    #[must_use]
+    pub fn user(mut self, user: impl Into<Value>) -> Self {
+        self.user = Some(user.into());
+        self
+    }
+
+    /// The same with this agent.
+    #[must_use]
+    pub fn agent(mut self, agent: impl Into<Value>) -> Self {
+        self.agent = Some(agent.into());
+        self
+    }
+
+    /// The same with this task.
+    #[must_use]
+    pub fn task(mut self, task: impl Into<Value>) -> Self {
+        self.task = Some(task.into());
+        self
+    }
+}
+
+impl IdentityContext {
+    /// What is said replaces what was there. A user who differs from the one that was there takes nothing over: an
+    /// agent or a task of somebody else must not stand beside them.
+    pub(crate) fn replace_with(&mut self, said: OnBehalfOf) {
+        let OnBehalfOf { user, agent, task } = said;
+        if user.is_some() && self.user.as_deref() != user.as_ref() {
+            *self = Self::default();
+        }
+        for (member, value) in [(Member::User, user), (Member::Agent, agent), (Member::Task, task)] {
+            if let Some(value) = value {
+                *member.of_mut(self) = Some(Arc::new(value));
+            }
+        }
+    }
 }
 
 /// One of the three parts of an identity context.

@@ -8,6 +8,7 @@ mod branch;
 mod context;
 mod inside;
 mod join;
+mod outgoing;
 mod root;
 pub(crate) mod scope;
 #[cfg(feature = "tokio")]
@@ -16,10 +17,11 @@ mod spawn;
 pub use branch::{InLineage, Lineage, LineageExt, LineageGuard};
 pub(crate) use context::{Member, baggage_identity, effective_identity};
 pub use context::{
-    WithIdentity, get_current_agent, get_current_passport, get_current_task, get_current_user, with_agent,
-    with_task, with_user,
+    OnBehalfOf, WithIdentity, get_current_agent, get_current_jwt, get_current_passport, get_current_task,
+    get_current_user, with_agent, with_task, with_user,
 };
 pub use join::MaybeDone;
-pub use root::{ScopeGuard, Scoped, ScopedWithPassport, root, root_with_passport};
+pub use outgoing::{Jwt, Outgoing};
+pub use root::{ScopeGuard, Scoped, ScopedWithPassport, root, root_with_passport, scope, with_jwt};
 #[cfg(feature = "tokio")]
 pub use spawn::{JoinHandle, spawn};

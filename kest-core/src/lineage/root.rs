@@ -7,8 +7,10 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
+use super::context::OnBehalfOf;
 use super::inside::Inside;
-use super::scope::{self, Entered, OpenScope, Scope, ScopeEnv};
+use super::outgoing::Jwt;
+use super::scope::{self, Entered, IdentityContext, OpenScope, Scope, ScopeEnv};
 use crate::clock::random_trace_id;
 use crate::passport::{Passport, Tips};
 use crate::runtime::Kest;
@@ -27,6 +29,18 @@ struct Opening {
     tips: Tips,
     source: Option<Arc<str>>,
     ingress: bool,
+    /// What is believed of whoever sent the request, and whether it was validated here.
+    said: Option<(OnBehalfOf, Said)>,
+    jwt: Option<Jwt>,
+}
+
+/// Who said on whose behalf a request comes.
+#[derive(Debug, Clone, Copy)]
+enum Said {
+    /// The entries that came with it.
+    Upstream,
+    /// A token that was validated here.
+    Token,
 }
 
 impl Opening {
@@ -45,6 +59,18 @@ impl Opening {
         }
         if let Some(source) = self.source {
             env.root_source = Some(source);
+        }
+        match self.said {
+            None => {}
+            Some((said, Said::Upstream)) => {
+                env.ambient = IdentityContext::default();
+                env.ambient.replace_with(said);
+                env.jwt = None;
+            }
+            Some((said, Said::Token)) => env.ambient.replace_with(said),
+        }
+        if self.jwt.is_some() {
+            env.jwt = self.jwt;
         }
         // INVARIANT: what serves a request from outside never becomes an inside by a scope of its own.
         env.ingress |= self.ingress;
@@ -95,6 +121,37 @@ impl<F> Scoped<F> {
     pub fn source(mut self, source: &str) -> Self {
         if let Some(opening) = &mut self.opening {
             opening.source = Some(Arc::from(source));
+        }
+        self
+    }
+
+    /// Puts a `Kest` in force in the scope, as [`Kest::scope`] does.
+    pub fn under(mut self, kest: Kest) -> Self {
+        if let Some(opening) = &mut self.opening {
+            opening.kest = Some(kest);
+        }
+        self
+    }
+
+    /// On whose behalf the request comes, as its verified lineage says. Replaces what was ambient, and any token.
+    pub fn upstream(mut self, said: OnBehalfOf) -> Self {
+        if let Some(opening) = &mut self.opening {
+            opening.said = Some((said, Said::Upstream));
+            opening.ingress = true;
+        }
+        self
+    }
+
+    /// On whose behalf the request comes, as a token says that was validated here: replaces what the lineage says. A
+    /// root that names no source counts as `authenticated_user`. Spec §8, §12.
+    ///
+    /// Agent and task of the lineage stay where the token says none and is of the same user.
+    pub fn authenticated(mut self, said: OnBehalfOf, token: Jwt) -> Self {
+        if let Some(opening) = &mut self.opening {
+            opening.said = Some((said, Said::Token));
+            opening.jwt = Some(token);
+            opening.source = Some(Arc::from("authenticated_user"));
+            opening.ingress = true;
         }
         self
     }
@@ -173,9 +230,19 @@ pub fn root<F: Future>(future: F) -> Scoped<F> {
     Scoped::new(future, Opening { fresh: true, ..Opening::default() })
 }
 
+/// Runs `future` with a bearer token, which goes along to hosts that are named for it. Spec §12.
+pub fn with_jwt<F: Future>(token: Jwt, future: F) -> Scoped<F> {
+    Scoped::new(future, Opening { jwt: Some(token), ..Opening::default() })
+}
+
 /// [`root`], giving the passport beside the value.
 pub fn root_with_passport<F: Future>(future: F) -> ScopedWithPassport<F> {
     root(future).with_passport()
+}
+
+/// Runs `future` in a scope of the enclosing lineage, or of a new one: for layers that add to it what they know.
+pub fn scope<F: Future>(future: F) -> Scoped<F> {
+    Scoped::new(future, Opening::default())
 }
 
 impl VerifiedPassport {

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use smallvec::SmallVec;
 
+use super::outgoing::Jwt;
 use crate::canonical::CanonicalError;
 use crate::clock::random_trace_id;
 use crate::passport::{Node, Passport, Tips};
@@ -37,6 +38,8 @@ pub(crate) struct ScopeEnv {
     pub(crate) ambient: IdentityContext,
     /// An identity value that cannot be recorded: the error of every call below.
     pub(crate) invalid: Option<Arc<(&'static str, CanonicalError)>>,
+    /// The bearer token that was validated here, or that the program goes by.
+    pub(crate) jwt: Option<Jwt>,
     /// The source of a root that names none.
     pub(crate) root_source: Option<Arc<str>>,
     /// Whether the lineage serves a request from outside.
@@ -121,6 +124,11 @@ impl Scope {
         self.state.lock().absorb(parents, std::slice::from_ref(entry));
     }
 
+    /// Puts tips that came back from elsewhere in the place of those they come after.
+    pub(crate) fn come_back(&self, base: &[Arc<Node>], tips: &[Arc<Node>]) {
+        self.state.lock().absorb(base, tips);
+    }
+
     /// Ends the scope: its tips flow to the nearest ancestor that is still open.
     pub(crate) fn close(&self) {
         self.state.lock().closed = true;
@@ -184,7 +192,7 @@ impl Scope {
     }
 
     /// The scope itself, or, once it is closed, the nearest open one above it: there is what happened since.
-    fn still_open(self: Arc<Self>) -> Arc<Self> {
+    pub(crate) fn still_open(self: Arc<Self>) -> Arc<Self> {
         let mut at = Arc::clone(&self);
         loop {
             let above = {

@@ -82,6 +82,7 @@ struct Done {
     passport: Passport,
     entries: Vec<KestEntry>,
     effective: Vec<Effective>,
+    tips: Vec<usize>,
 }
 
 fn steps(passport: Vec<Box<str>>, verifier: &Verifier, report: &mut Report) -> Result<Done, Failed> {
@@ -127,10 +128,10 @@ fn steps(passport: Vec<Box<str>>, verifier: &Verifier, report: &mut Report) -> R
     if predated && report.time.verdict == Verdict::Pass {
         report.time = Axis::not_checked("entries are dated before their certificates (see the findings)");
     }
-    let tips = links.tips.iter().filter_map(|tip| nodes.get(*tip)).cloned();
-    let passport = Passport::from_tips(tips);
+    let passport = Passport::from_tips(links.tips.iter().filter_map(|tip| nodes.get(*tip)).cloned());
     let effective = nodes.iter().map(|node| Effective::of(node)).collect();
-    Ok(Done { passport, entries: parsed.into_iter().map(|parsed| parsed.entry).collect(), effective })
+    let entries = parsed.into_iter().map(|parsed| parsed.entry).collect();
+    Ok(Done { passport, entries, effective, tips: links.tips })
 }
 
 /// What a thread made of its run of entries.

@@ -16,6 +16,8 @@ pub struct VerifiedPassport {
     passport: Passport,
     entries: Vec<KestEntry>,
     effective: Vec<Effective>,
+    /// Indices of the tips, oldest first.
+    tips: Vec<usize>,
     report: Report,
 }
 
@@ -37,8 +39,8 @@ impl Effective {
 
 impl VerifiedPassport {
     pub(super) fn new(done: Done, report: Report) -> Self {
-        let Done { passport, entries, effective } = done;
-        Self { passport, entries, effective, report }
+        let Done { passport, entries, effective, tips } = done;
+        Self { passport, entries, effective, tips, report }
     }
 
     /// The passport, to be continued.
@@ -64,6 +66,24 @@ impl VerifiedPassport {
     #[must_use]
     pub fn effective(&self) -> &[Effective] {
         &self.effective
+    }
+
+    /// What the signers of the tips declare, oldest first: the same entries as [`Self::tips`].
+    pub fn tip_entries(&self) -> impl Iterator<Item = &KestEntry> {
+        self.tips.iter().filter_map(|tip| self.entries.get(*tip))
+    }
+
+    /// The same passport, whose tips count for no more than `ceiling`: so does whatever goes on from it. Spec §12,
+    /// `unbound_ceiling`.
+    #[must_use]
+    pub fn capped(mut self, ceiling: u8) -> Self {
+        self.passport = Passport::from_tips(self.passport.tip_nodes().iter().map(|tip| tip.capped(ceiling)));
+        for tip in &self.tips {
+            if let Some(effective) = self.effective.get_mut(*tip) {
+                effective.trust_score = effective.trust_score.min(ceiling);
+            }
+        }
+        self
     }
 
     /// The entries that no other entry names as parent, oldest first, with their effective scores and taints.

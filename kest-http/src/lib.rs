@@ -1,0 +1,1 @@
+//! Lineage across the wire. Spec §12.
