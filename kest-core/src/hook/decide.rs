@@ -81,8 +81,9 @@ impl Prepared {
             Ok(Decision::Deny { reason }) => {
                 let hint = self.trust.defaulted.then(|| {
                     format!(
-                        "the lineage starts here without a source, so its trust score is {}: \
-                         give `source_type = \"…\"`, or open the scope with `.source(\"…\")`",
+                        "if the policy looks at the trust score: it is {}, since the lineage starts here without a \
+                         source; say where the data comes from with `source_type = \"…\"`, or with \
+                         `.source(\"…\")` on the scope",
                         self.trust.score
                     )
                 });
