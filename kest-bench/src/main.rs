@@ -36,9 +36,14 @@ enum Command {
     Overhead(Overhead),
     /// Makes protected calls, or verifies them, and measures nothing: for a profiler to look at
     Calls(Calls),
-    /// Holds a chain in memory and prints what it takes: a process of its own, started by `overhead`
+    /// Holds entries in memory and prints what they take: a process of its own, started by `overhead`
     #[command(hide = true)]
-    Held { entries: usize },
+    Held {
+        entries: usize,
+        /// By a verifier that remembers them
+        #[arg(long)]
+        remembered: bool,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -88,10 +93,11 @@ policies of the call
   added_ns  of `policy`: `ns` less `floor_ns`
 
 Floors: of a call, Ed25519 signing, SHA-256 and base64 of the same bytes; of `verify`, verify_strict of the same \
-signing inputs on as many threads; of `sign`, which is there with the feature `aws-lc`, a signature of the same \
-signing input with the same key; of `parse`, a copy of every entry; of `serialize`, one copy of all of them; \
-of `policy`, the library's own evaluation of the same policies with a ready input; of `memory`, the serialised \
-passport (`bytes` over `serialised_bytes`).
+signing inputs on as many threads; of `verify/remembered/1-new`, the same verification by a verifier that remembers \
+nothing, and of `…/signatures`, verify_strict of all `n` signing inputs; of `sign`, which is there with the feature \
+`aws-lc`, a signature of the same signing input with the same key; of `parse`, a copy of every entry; of `serialize`, \
+one copy of all of them; of `policy`, the library's own evaluation of the same policies with a ready input; of \
+`memory`, the serialised passport (`bytes` over `serialised_bytes`).
 
 Calls: every call is timed by itself, in a scope of its own that goes on from a verified chain of exactly `n` \
 entries; entering the scope is not timed. Rounds go through all chain lengths, and in each the bare call, the floor \
@@ -103,13 +109,15 @@ Policies: what a call with user, object and a parent asks, as the hook asks it: 
 one input for all. Ask and floor take turns; medians.
 
 Passports: the least of several repetitions, in turns with the floor; processor time on one thread, wall time on \
-several. Memory: growth of the anonymous resident memory of a process that makes 10,000 entries.";
+several. Memory: growth of the anonymous resident memory of a process that makes 10,000 entries, or verifies \
+and remembers as many.";
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Overhead(overhead) => overhead.run(),
         Command::Calls(calls) => calls.run(),
-        Command::Held { entries } => memory::hold(entries),
+        Command::Held { entries, remembered: true } => memory::hold_remembered(entries),
+        Command::Held { entries, remembered: false } => memory::hold(entries),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

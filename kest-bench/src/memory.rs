@@ -1,26 +1,36 @@
-//! What a chain takes in memory, as the operating system sees it.
+//! What a chain takes in memory, and what remembering its entries does, as the operating system sees it.
 //!
-//! A process of its own holds the chain, so that nothing else is in its memory; there is no counting
+//! A process of its own holds the entries, so that nothing else is in its memory; there is no counting
 //! allocator, because that would slow down everything else this program measures.
 
 use std::io::{self, Write};
 use std::process::Command;
 
+use kest::verify::{Remembered, UnverifiedPassport, Verifier};
+
 use crate::Result;
 use crate::chain::{Engine, Maker};
 use crate::report::{Line, Report};
 
-const NAME: &str = "memory";
+const CHAIN: &str = "memory";
+const REMEMBERED: &str = "memory/remembered";
 
-/// Prints the line of `memory`.
+/// Prints the lines of `memory`.
 pub(crate) fn measure(report: &mut Report, entries: usize) -> Result<()> {
-    if !report.wants(NAME) {
-        return Ok(());
+    for (name, option) in [(CHAIN, None), (REMEMBERED, Some("--remembered"))] {
+        if report.wants(name) {
+            measure_process(report, name, entries, option)?;
+        }
     }
-    let output = Command::new(std::env::current_exe()?).args(["held", &entries.to_string()]).output()?;
+    Ok(())
+}
+
+fn measure_process(report: &mut Report, name: &str, entries: usize, option: Option<&str>) -> Result<()> {
+    let mut command = Command::new(std::env::current_exe()?);
+    let output = command.args(["held", &entries.to_string()]).args(option).output()?;
     if !output.status.success() {
         return Err(format!(
-            "the process that holds the chain failed: {}",
+            "the process that holds the entries failed: {}",
             String::from_utf8_lossy(&output.stderr)
         )
         .into());
@@ -28,10 +38,10 @@ pub(crate) fn measure(report: &mut Report, entries: usize) -> Result<()> {
     let text = String::from_utf8(output.stdout)?;
     let mut numbers = text.split_whitespace().map(str::parse::<usize>);
     let (Some(serialised), held) = (numbers.next().transpose()?, numbers.next().transpose()?) else {
-        return Err("the process that holds the chain said nothing".into());
+        return Err("the process that holds the entries said nothing".into());
     };
     report.add(Line {
-        name: NAME.to_owned(),
+        name: name.to_owned(),
         n: entries,
         threads: 1,
         ratio: held.map(|held| held as f64 / serialised as f64),
@@ -50,8 +60,38 @@ pub(crate) fn hold(entries: usize) -> Result<()> {
     let before = resident();
     let passport = maker.passport(entries)?;
     let after = resident();
+    say(passport.serialize().len(), before, after)
+}
+
+/// The same of a verifier that remembers so many entries, from passports of a hundred that are dropped again.
+pub(crate) fn hold_remembered(entries: usize) -> Result<()> {
+    const EACH: usize = 100;
+    let maker = Maker::new(Engine::AllowAll)?;
+    kest::reconfigure(maker.kest.clone())?;
+    let verify = |remembered: &Remembered| -> Result<usize> {
+        let text = maker.passport(EACH)?.serialize();
+        let verifier = Verifier::builder().keys(maker.anchors.clone()).remember(remembered.clone()).build();
+        UnverifiedPassport::deserialize(&text)?.verify(&verifier)?;
+        Ok(text.len())
+    };
+    verify(&Remembered::new(EACH))?;
+    // More, so that none is forgotten.
+    let remembered = Remembered::new(4 * entries);
+    let before = resident();
+    let mut serialised = 0;
+    for _ in 0..entries.div_ceil(EACH) {
+        serialised += verify(&remembered)?;
+    }
+    let after = resident();
+    if remembered.len() < entries {
+        return Err("entries were forgotten".into());
+    }
+    say(serialised, before, after)
+}
+
+fn say(serialised: usize, before: Option<usize>, after: Option<usize>) -> Result<()> {
     let mut out = io::stdout().lock();
-    write!(out, "{}", passport.serialize().len())?;
+    write!(out, "{serialised}")?;
     if let (Some(before), Some(after)) = (before, after) {
         write!(out, " {}", after.saturating_sub(before))?;
     }

@@ -5,16 +5,21 @@ use std::thread;
 
 use ed25519_dalek::{Signature, VerifyingKey};
 use kest::identity::IdentityProvider;
-use kest::verify::{UnverifiedPassport, Verifier};
+use kest::verify::{Remembered, UnverifiedPassport, Verifier};
 
 use crate::Result;
 use crate::chain::{Engine, Maker};
 use crate::clock::{Clock, least};
 use crate::report::{Line, Report};
 
+const NAMES: [&str; 6] =
+    ["verify/1-thread", "verify/all-cores", "parse", "serialize", REMEMBERED, REMEMBERED_SIGNATURES];
+const REMEMBERED: &str = "verify/remembered/1-new";
+const REMEMBERED_SIGNATURES: &str = "verify/remembered/1-new/signatures";
+
 /// Prints the lines of `verify`, `parse` and `serialize`.
 pub(crate) fn measure(report: &mut Report, quick: bool) -> Result<()> {
-    if !["verify/1-thread", "verify/all-cores", "parse", "serialize"].iter().any(|name| report.wants(name)) {
+    if !NAMES.iter().any(|name| report.wants(name)) {
         return Ok(());
     }
     let maker = Maker::new(Engine::AllowAll)?;
@@ -24,7 +29,35 @@ pub(crate) fn measure(report: &mut Report, quick: bool) -> Result<()> {
         let repeats = if quick { 3 } else { (40_000 / n).clamp(6, 500) };
         measure_length(report, &maker, *n, repeats)?;
     }
+    for before in [10, 100, 1_000] {
+        measure_remembered(report, &maker, before, if quick { 3 } else { 200 })?;
+    }
     kest::clear();
+    Ok(())
+}
+
+/// One new entry after so many that were verified before.
+fn measure_remembered(report: &mut Report, maker: &Maker, before: usize, repeats: usize) -> Result<()> {
+    let received = UnverifiedPassport::deserialize(&maker.passport(before + 1)?.serialize())?;
+    let known: UnverifiedPassport = received.entries().take(before).collect();
+    let plain = || Verifier::builder().keys(maker.anchors.clone()).threads(1);
+    let memory = Remembered::new(10_000);
+    let remembering = plain().remember(memory.clone()).build();
+    let once = || {
+        memory.clear();
+        black_box(known.clone().verify(&remembering)?);
+        verify(&remembering, &received, Clock::Processor)
+    };
+    if report.wants(REMEMBERED) {
+        let all = plain().build();
+        let times = in_turns(repeats, once, || verify(&all, &received, Clock::Processor))?;
+        report.add(line(REMEMBERED, before + 1, 1, times))?;
+    }
+    if report.wants(REMEMBERED_SIGNATURES) {
+        let floor = Signatures::of(maker, &received)?;
+        let times = in_turns(repeats, once, || floor.check(1, Clock::Processor))?;
+        report.add(line(REMEMBERED_SIGNATURES, before + 1, 1, times))?;
+    }
     Ok(())
 }
 

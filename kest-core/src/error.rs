@@ -241,6 +241,8 @@ pub enum ConfigurationErrorKind {
     Attribute,
     /// The global `Kest` is set already.
     AlreadyConfigured,
+    /// A layer of a service or of a client has a setting that cannot be used.
+    Layer,
 }
 
 detail!(

@@ -110,9 +110,15 @@ impl Inside {
 }
 
 fn head(text: &str, longest: usize, inside: Inside) -> String {
-    let mut out = String::new();
+    let mut out = String::with_capacity(text.len().min(longest));
     let mut left = longest;
     for c in text.chars() {
+        // Nearly all there is, and the reasons of six axes in every report.
+        if is_itself(c) && left > 0 {
+            left -= 1;
+            out.push(c);
+            continue;
+        }
         let piece = escaped(c, inside);
         let length = piece.chars().count();
         if length > left {
@@ -123,6 +129,11 @@ fn head(text: &str, longest: usize, inside: Inside) -> String {
         out.push_str(&piece);
     }
     out
+}
+
+/// Whether the character is never escaped, whatever it stands in.
+fn is_itself(c: char) -> bool {
+    matches!(c, ' '..='~') && !matches!(c, '"' | '\\' | '`')
 }
 
 fn escaped(c: char, inside: Inside) -> String {
@@ -185,6 +196,20 @@ mod tests {
         assert_eq!(message("`[…]`"), "`[…]`");
         assert_eq!(field(&"\u{1b}".repeat(1000), 12), "\"\\u{1b}\\u{1b}…\"");
         assert_eq!(message(&"a".repeat(1000)), format!("{}…", "a".repeat(600)));
+    }
+
+    #[test]
+    fn what_is_never_escaped_is_not_escaped() {
+        for c in '\0'..='\u{ff}' {
+            for inside in [Inside::Text, Inside::Quotes, Inside::Backticks] {
+                assert!(!is_itself(c) || escaped(c, inside) == c.to_string(), "{c:?}");
+                assert_eq!(head(&c.to_string(), 20, inside), escaped(c, inside));
+            }
+        }
+        assert!(is_itself('a') && !is_itself('\n') && !is_itself('é'));
+        assert_eq!(head("ab", 2, Inside::Text), "ab");
+        assert_eq!(head("ab", 1, Inside::Text), "a…");
+        assert_eq!(head("a", 0, Inside::Text), "…");
     }
 
     #[test]

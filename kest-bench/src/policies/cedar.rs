@@ -1,4 +1,4 @@
-//! Cedar in the process, beside `is_authorized` of a request that is ready, its context built from types.
+//! Cedar in the process, beside `is_authorized` of requests that are built from types, in each call.
 
 use std::str::FromStr;
 
@@ -19,11 +19,14 @@ pub(super) fn measure(report: &mut Report, input: &InputDocument, rounds: usize)
             continue;
         }
         let engine = CedarEngine::from_sources(texts.iter().map(|text| (text.name, text.cedar)))?;
-        let ready = texts.iter().map(ready).collect::<Result<Vec<_>>>()?;
+        let library = Library::new(texts)?;
         let (authorizer, entities) = (Authorizer::new(), Entities::empty());
         let floor = || {
-            for (request, policies) in &ready {
-                let response = authorizer.is_authorized(request, policies, &entities);
+            let (principal, resource, context) = library.call()?;
+            for (action, policies) in &library.policies {
+                let (principal, resource) = (principal.clone(), resource.clone());
+                let request = Request::new(principal, action.clone(), resource, context.clone(), None)?;
+                let response = authorizer.is_authorized(&request, policies, &entities);
                 if response.decision() != Decision::Allow {
                     return Err("cedar-policy itself denies".into());
                 }
@@ -35,27 +38,57 @@ pub(super) fn measure(report: &mut Report, input: &InputDocument, rounds: usize)
     Ok(())
 }
 
-/// One policy and the request that it is asked, with what it reads in the context and no more.
-fn ready(text: &Text) -> Result<(Request, PolicySet)> {
-    let context = match text.name {
-        "trusted" => vec![("trust_score", RestrictedExpression::new_long(40))],
-        "clerk" => vec![("subject.user.role", RestrictedExpression::new_string("clerk".to_owned()))],
-        _ => vec![
-            ("object.attributes.amount", RestrictedExpression::new_long(4_200)),
-            ("environment.source_type", RestrictedExpression::new_string("user_input".to_owned())),
-        ],
-    };
-    let context = context.into_iter().map(|(name, value)| (name.to_owned(), value));
-    let request = Request::new(
-        uid("Workload", "spiffe://example.org/shop/orders")?,
-        uid("Action", text.name)?,
-        uid("Resource", "order-17")?,
-        Context::from_pairs(context)?,
-        None,
-    )?;
-    Ok((request, PolicySet::from_str(text.cedar)?))
+/// What is ready before a call.
+struct Library {
+    principal: EntityTypeName,
+    resource: EntityTypeName,
+    policies: Vec<(EntityUid, PolicySet)>,
+    /// Of the context, what the policies of the call read and no more.
+    members: Vec<(&'static str, Typed)>,
 }
 
-fn uid(kind: &str, id: &str) -> Result<EntityUid> {
-    Ok(EntityUid::from_type_name_and_id(EntityTypeName::from_str(kind)?, EntityId::new(id)))
+#[derive(Clone, Copy)]
+enum Typed {
+    Long(i64),
+    Text(&'static str),
+}
+
+impl Library {
+    fn new(texts: &[Text]) -> Result<Self> {
+        let action = EntityTypeName::from_str("Action")?;
+        let ready = |text: &Text| {
+            let action = EntityUid::from_type_name_and_id(action.clone(), EntityId::new(text.name));
+            Ok((action, PolicySet::from_str(text.cedar)?))
+        };
+        let members = |text: &Text| match text.name {
+            "trusted" => vec![("trust_score", Typed::Long(40))],
+            "clerk" => vec![("subject.user.role", Typed::Text("clerk"))],
+            _ => vec![
+                ("object.attributes.amount", Typed::Long(4_200)),
+                ("environment.source_type", Typed::Text("user_input")),
+            ],
+        };
+        Ok(Self {
+            principal: EntityTypeName::from_str("Workload")?,
+            resource: EntityTypeName::from_str("Resource")?,
+            policies: texts.iter().map(ready).collect::<Result<_>>()?,
+            members: texts.iter().flat_map(members).collect(),
+        })
+    }
+
+    /// What is made once for all policies of a call: principal, resource, context.
+    fn call(&self) -> Result<(EntityUid, EntityUid, Context)> {
+        let uid =
+            |kind: &EntityTypeName, id| EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(id));
+        let members = self.members.iter().map(|(name, value)| {
+            let value = match value {
+                Typed::Long(long) => RestrictedExpression::new_long(*long),
+                Typed::Text(text) => RestrictedExpression::new_string((*text).to_owned()),
+            };
+            ((*name).to_owned(), value)
+        });
+        let context = Context::from_pairs(members)?;
+        let principal = uid(&self.principal, "spiffe://example.org/shop/orders");
+        Ok((principal, uid(&self.resource, "order-17"), context))
+    }
 }

@@ -110,6 +110,16 @@ impl OnBehalfOf {
 }
 
 impl IdentityContext {
+    /// What `nearer` says counts before what is here.
+    pub(crate) fn outdone_by(&mut self, nearer: Self) {
+        let Self { user, agent, task } = nearer;
+        for (member, value) in [(Member::User, user), (Member::Agent, agent), (Member::Task, task)] {
+            if value.is_some() {
+                *member.of_mut(self) = value;
+            }
+        }
+    }
+
     /// What is said replaces what was there. A user who differs from the one that was there takes nothing over: an
     /// agent or a task of somebody else must not stand beside them.
     pub(crate) fn replace_with(&mut self, said: OnBehalfOf) {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use opentelemetry::Context;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
@@ -50,7 +51,16 @@ pub struct Outgoing {
 impl Outgoing {
     /// Takes the tips and the identity context now. Outside any scope there are none.
     pub fn capture() -> Self {
-        let scope = scope::current();
+        Self::of(scope::current())
+    }
+
+    /// [`Self::capture`] as it is in an OpenTelemetry context, which a propagator is given and may not attach: its
+    /// caller may hold the current one.
+    pub fn capture_in(cx: &Context) -> Self {
+        Self::of(scope::current_in(cx))
+    }
+
+    fn of(scope: Option<Arc<Scope>>) -> Self {
         let (sent, identity, jwt) = match &scope {
             None => (Tips::new(), IdentityContext::default(), None),
             Some(scope) => {

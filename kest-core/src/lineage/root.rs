@@ -57,17 +57,26 @@ impl Opening {
             // INVARIANT: a scope adds a `Kest`, so the tiers of those around it stay in force (spec §11).
             env.kests.insert(0, kest);
         }
+        if let Some((_, Said::Upstream)) = &self.said {
+            // INVARIANT: what comes from outside never starts with the source of what runs around the service.
+            env.root_source = None;
+        }
         if let Some(source) = self.source {
             env.root_source = Some(source);
         }
         match self.said {
             None => {}
             Some((said, Said::Upstream)) => {
+                env.inherited = IdentityContext::default();
                 env.ambient = IdentityContext::default();
                 env.ambient.replace_with(said);
                 env.jwt = None;
             }
-            Some((said, Said::Token)) => env.ambient.replace_with(said),
+            Some((said, Said::Token)) => {
+                // INVARIANT: what a hook around it goes by does not outlive what was validated here.
+                env.ambient.outdone_by(std::mem::take(&mut env.inherited));
+                env.ambient.replace_with(said);
+            }
         }
         if self.jwt.is_some() {
             env.jwt = self.jwt;
@@ -129,6 +138,14 @@ impl<F> Scoped<F> {
     pub fn under(mut self, kest: Kest) -> Self {
         if let Some(opening) = &mut self.opening {
             opening.kest = Some(kest);
+        }
+        self
+    }
+
+    /// Starts a lineage of its own, whatever runs around it: for a service that answers somebody else.
+    pub fn apart(mut self) -> Self {
+        if let Some(opening) = &mut self.opening {
+            opening.fresh = true;
         }
         self
     }

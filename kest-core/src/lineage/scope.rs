@@ -294,12 +294,22 @@ pub(crate) fn context_with(scope: &Arc<Scope>) -> Context {
 /// the deeper of two related scopes wins (a stale context must not hide what happened since, and a
 /// context carried into a task by hand counts); of two unrelated ones, Kest's own.
 pub(crate) fn current() -> Option<Arc<Scope>> {
+    here(Context::map_current(carried))
+}
+
+/// [`current`] as it is in a context that is not attached.
+pub(crate) fn current_in(cx: &Context) -> Option<Arc<Scope>> {
+    here(carried(cx))
+}
+
+fn carried(cx: &Context) -> Option<Arc<Scope>> {
+    cx.get::<Carried>().filter(|carried| !carried.is_parked()).map(|carried| Arc::clone(&carried.scope))
+}
+
+fn here(carried: Option<Arc<Scope>>) -> Option<Arc<Scope>> {
     // Where the thread is already ending there is no scope any more.
     let own = ENTERED.try_with(|stack| stack.borrow().scopes.last().map(|(_, scope)| Arc::clone(scope)));
     let own = own.ok().flatten();
-    let carried = Context::map_current(|cx| {
-        cx.get::<Carried>().filter(|carried| !carried.is_parked()).map(|carried| Arc::clone(&carried.scope))
-    });
     let carried = carried.map(|scope| scope.still_open());
     match (own, carried) {
         (Some(own), Some(carried)) => Some(deeper(own, carried)),

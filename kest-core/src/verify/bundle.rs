@@ -18,6 +18,7 @@ use self::slot::Slot;
 use super::certificate::Root;
 use super::keysource::KeySource;
 use super::spiffe_id::{SpiffeId, trust_domain as check_trust_domain};
+use crate::jws::sha256;
 use crate::keys::{Jwks, KeyError};
 
 /// The X.509 authorities of one trust domain. A certificate speaks for a workload only if one of the authorities of
@@ -26,6 +27,8 @@ use crate::keys::{Jwks, KeyError};
 pub struct Authorities {
     trust_domain: Box<str>,
     pub(super) roots: Vec<Root>,
+    /// Of the trust domain and the certificates, in their order.
+    pub(super) digest: [u8; 32],
 }
 
 /// More authorities than any trust domain needs to rotate; bounds what a chain of no known issuer costs.
@@ -57,7 +60,8 @@ impl Authorities {
             }
             roots.push(Root::read(der)?);
         }
-        Ok(Self { trust_domain: name.into(), roots })
+        let digest = digest(name, roots.iter().map(Root::der));
+        Ok(Self { trust_domain: name.into(), roots, digest })
     }
 
     /// The trust domain.
@@ -240,6 +244,10 @@ impl TrustBundles {
 }
 
 impl KeySource for TrustBundles {
+    fn may_block(&self) -> bool {
+        false
+    }
+
     /// None: a bundle has no keys of workloads.
     fn keys(&self, _principal: &str) -> Result<Option<Jwks>, KeyError> {
         Ok(None)
@@ -257,6 +265,13 @@ impl KeySource for TrustBundles {
             }
         }
     }
+}
+
+fn digest<'a>(trust_domain: &'a str, certificates: impl Iterator<Item = &'a [u8]>) -> [u8; 32] {
+    // With their lengths, so that no other cut of the same bytes is the same bundle.
+    let parts = std::iter::once(trust_domain.as_bytes()).chain(certificates);
+    let parts = parts.flat_map(|part| [part.len().to_be_bytes().to_vec(), part.to_vec()]);
+    sha256(&parts.collect::<Vec<_>>().concat())
 }
 
 fn of(trust_domain: &str, source: BundleError) -> BundleError {

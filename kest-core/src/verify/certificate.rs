@@ -11,7 +11,7 @@ mod root;
 mod window;
 
 pub use self::error::{ChainError, Moment};
-pub(super) use self::known::{Known, Leaves, Refusal};
+pub(super) use self::known::{Known, Leaves, Refusal, SpeaksUntil};
 #[cfg(feature = "aws-lc")]
 pub use self::order::{chain_needed, chain_order, chain_refused};
 pub(super) use self::root::Root;

@@ -9,20 +9,26 @@ use smallvec::SmallVec;
 
 use super::error::Step;
 use super::failure::VerifyFailure;
+use super::key::KeyPrint;
+use super::remember::Remembered;
 use super::verifier::Limits;
 use crate::canonical::parse_strict;
 use crate::entry::{EntryError, KestEntry};
 use crate::jws::{Algorithm, sha256};
 
-/// An entry that was read, and what its signature is checked with.
-#[derive(Debug)]
+/// An entry that was read, and what its signature is checked with. Cheap to clone.
+#[derive(Clone, Debug)]
 pub(super) struct Parsed {
-    pub(super) entry: KestEntry,
+    pub(super) entry: Arc<KestEntry>,
     pub(super) header: Arc<Header>,
     /// Length of the signing input: the first two segments and the dot between them.
     pub(super) signed: usize,
     pub(super) signature: SmallVec<[u8; 64]>,
     pub(super) hash: [u8; 32],
+    /// Bytes of the payload.
+    payload: usize,
+    /// The key under which the signature was found good before.
+    pub(super) good_under: Option<KeyPrint>,
 }
 
 #[derive(Debug)]
@@ -54,6 +60,7 @@ enum ForeignOnly {
 pub(super) struct Parser<'a> {
     limits: &'a Limits,
     accept_mock: bool,
+    remembered: Option<&'a Remembered>,
     payload: Vec<u8>,
     headers: SmallVec<[(&'a str, Arc<Header>); 8]>,
 }
@@ -68,10 +75,38 @@ type Failed = (Step, VerifyFailure);
 
 impl<'a> Parser<'a> {
     pub(super) fn new(limits: &'a Limits, accept_mock: bool) -> Self {
-        Self { limits, accept_mock, payload: Vec::new(), headers: SmallVec::new() }
+        Self { limits, accept_mock, remembered: None, payload: Vec::new(), headers: SmallVec::new() }
+    }
+
+    /// Looks there first.
+    pub(super) fn remembering(mut self, remembered: Option<&'a Remembered>) -> Self {
+        self.remembered = remembered;
+        self
     }
 
     pub(super) fn parse(&mut self, jws: &'a str) -> Result<Parsed, Failed> {
+        // Longer than the longest that can be read: not worth a hash.
+        let fits =
+            jws.len() / 4 * 3 <= self.limits.entry_bytes.saturating_add(HEADER_LIMIT + SIGNATURE_LIMIT);
+        let Some(remembered) = self.remembered.filter(|_| fits) else { return self.read(jws, None) };
+        let hash = sha256(jws.as_bytes());
+        match remembered.entry(&hash) {
+            Some(parsed) => self.check_again(&parsed).map(|()| parsed),
+            None => self.read(jws, Some(hash)),
+        }
+    }
+
+    /// INVARIANT: all that [`Self::read`] makes of a text that can be read, beyond what the text says: in its order.
+    fn check_again(&self, parsed: &Parsed) -> Result<(), Failed> {
+        let limit = self.limits.entry_bytes;
+        if parsed.payload > limit {
+            return Err((Step::Parse, VerifyFailure::TooLarge { part: "payload", limit }));
+        }
+        self.check_mock(&parsed.header).map_err(|failure| (Step::Parse, failure))?;
+        self.check_limits(&parsed.entry).map_err(|failure| (Step::Schema, failure))
+    }
+
+    fn read(&mut self, jws: &'a str, hash: Option<[u8; 32]>) -> Result<Parsed, Failed> {
         let parse = |failure| (Step::Parse, failure);
         let mut segments = jws.split('.');
         let (Some(header), Some(payload), Some(signature), None) =
@@ -82,9 +117,7 @@ impl<'a> Parser<'a> {
         let header = self.header(header).map_err(parse)?;
         self.decode_payload(payload).map_err(parse)?;
         let signature = decode_signature(signature).map_err(parse)?;
-        if header.alg == Algorithm::Hs256 && !self.accept_mock {
-            return Err(parse(VerifyFailure::MockNotAccepted));
-        }
+        self.check_mock(&header).map_err(parse)?;
         let entry = KestEntry::from_payload(&self.payload).map_err(|error| match error {
             EntryError::Canonical(source) => parse(VerifyFailure::Payload(source)),
             other => (Step::Schema, VerifyFailure::Schema(other)),
@@ -101,9 +134,17 @@ impl<'a> Parser<'a> {
             }
         }
         self.check_limits(&entry).map_err(|failure| (Step::Schema, failure))?;
-        let hash = sha256(jws.as_bytes());
+        let hash = hash.unwrap_or_else(|| sha256(jws.as_bytes()));
         let signed = jws.rfind('.').unwrap_or_default();
-        Ok(Parsed { entry, header, signed, signature, hash })
+        let (entry, payload) = (Arc::new(entry), self.payload.len());
+        Ok(Parsed { entry, header, signed, signature, hash, payload, good_under: None })
+    }
+
+    fn check_mock(&self, header: &Header) -> Result<(), VerifyFailure> {
+        if header.alg == Algorithm::Hs256 && !self.accept_mock {
+            return Err(VerifyFailure::MockNotAccepted);
+        }
+        Ok(())
     }
 
     fn header(&mut self, segment: &'a str) -> Result<Arc<Header>, VerifyFailure> {

@@ -1,20 +1,27 @@
 //! A key of a principal, ready to check signatures with.
 
 use super::failure::VerifyFailure;
-use crate::jws::Algorithm;
+use crate::jws::{Algorithm, sha256};
 use crate::keys::{Jwk, KeyError, SignatureError};
 
 pub(super) struct Key {
     pub(super) jwk: Jwk,
     pub(super) thumbprint: String,
     pub(super) spki: Vec<u8>,
+    pub(super) print: KeyPrint,
 }
 
 impl Key {
     /// Works out once what every signature by the key needs.
     pub(super) fn new(jwk: Jwk) -> Result<Self, KeyError> {
+        let spki = jwk.to_spki();
+        Self::with_spki(jwk, spki)
+    }
+
+    /// The same for a key whose SubjectPublicKeyInfo is known.
+    pub(super) fn with_spki(jwk: Jwk, spki: Vec<u8>) -> Result<Self, KeyError> {
         jwk.prepare()?;
-        Ok(Self { thumbprint: jwk.thumbprint(), spki: jwk.to_spki(), jwk })
+        Ok(Self { thumbprint: jwk.thumbprint(), print: KeyPrint::of_spki(&spki), spki, jwk })
     }
 
     pub(super) fn check(&self, alg: Algorithm, input: &[u8], signature: &[u8]) -> Result<(), VerifyFailure> {
@@ -24,5 +31,19 @@ impl Key {
             SignatureError::Mismatch { alg } => VerifyFailure::AlgorithmMismatch { alg },
             SignatureError::Unsupported { alg } => VerifyFailure::UnsupportedAlgorithm { alg },
         })
+    }
+}
+
+/// Which key it is: SHA-256 of the SubjectPublicKeyInfo. Says nothing of the algorithm, which the entry names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct KeyPrint([u8; 32]);
+
+impl KeyPrint {
+    pub(super) fn of_spki(spki: &[u8]) -> Self {
+        Self(sha256(spki))
+    }
+
+    pub(super) fn bytes(&self) -> &[u8; 32] {
+        &self.0
     }
 }

@@ -34,6 +34,12 @@ pub trait KeySource: fmt::Debug + Send + Sync {
         let _ = principal;
         Ok(None)
     }
+
+    /// Whether asking it now could keep the calling thread waiting, for a server or an agent. Services then verify on a
+    /// thread that may wait. Yes, unless a source says otherwise.
+    fn may_block(&self) -> bool {
+        true
+    }
 }
 
 impl<T: KeySource + ?Sized> KeySource for Arc<T> {
@@ -44,6 +50,10 @@ impl<T: KeySource + ?Sized> KeySource for Arc<T> {
     fn authorities(&self, principal: &str) -> Result<Option<Arc<Authorities>>, KeyError> {
         (**self).authorities(principal)
     }
+
+    fn may_block(&self) -> bool {
+        (**self).may_block()
+    }
 }
 
 impl<T: KeySource + ?Sized> KeySource for Box<T> {
@@ -53,6 +63,10 @@ impl<T: KeySource + ?Sized> KeySource for Box<T> {
 
     fn authorities(&self, principal: &str) -> Result<Option<Arc<Authorities>>, KeyError> {
         (**self).authorities(principal)
+    }
+
+    fn may_block(&self) -> bool {
+        (**self).may_block()
     }
 }
 
@@ -163,6 +177,10 @@ impl KeySource for Anchors {
     fn keys(&self, principal: &str) -> Result<Option<Jwks>, KeyError> {
         Ok(self.0.get(principal).cloned())
     }
+
+    fn may_block(&self) -> bool {
+        false
+    }
 }
 
 /// Whether two sets are of the same keys for the same algorithms, in whatever order and under whatever `kid`.
@@ -237,5 +255,9 @@ impl ProviderKeys {
 impl KeySource for ProviderKeys {
     fn keys(&self, principal: &str) -> Result<Option<Jwks>, KeyError> {
         Anchors::from_provider(&*self.0)?.keys(principal)
+    }
+
+    fn may_block(&self) -> bool {
+        self.0.ready().is_some()
     }
 }

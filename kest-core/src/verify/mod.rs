@@ -13,6 +13,7 @@ mod key;
 mod keysource;
 mod links;
 mod parallel;
+mod remember;
 mod report;
 mod semantics;
 mod signature;
@@ -32,6 +33,7 @@ pub use self::certificate::{chain_needed, chain_order, chain_refused};
 pub use self::error::{Step, VerifyError};
 pub use self::failure::VerifyFailure;
 pub use self::keysource::{Anchors, FnKeySource, KeySource, ProviderKeys};
+pub use self::remember::Remembered;
 pub use self::report::{Axis, Finding, Report, Verdict};
 pub use self::spiffe_id::{SpiffeId, SpiffeIdError};
 pub use self::unverified::UnverifiedPassport;
@@ -40,6 +42,7 @@ pub use self::verifier::{DangerousVerifierBuilder, InvalidTip, Limits, Verifier,
 pub use self::x509::CertificateError;
 pub(crate) use self::x509::subject_public_key_info;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use self::jose::{Parsed, Parser};
@@ -80,7 +83,7 @@ fn run(passport: Vec<Box<str>>, verifier: &Verifier) -> Result<VerifiedPassport,
 /// What a verified passport is made of.
 struct Done {
     passport: Passport,
-    entries: Vec<KestEntry>,
+    entries: Vec<Arc<KestEntry>>,
     effective: Vec<Effective>,
     tips: Vec<usize>,
 }
@@ -104,9 +107,42 @@ fn steps(passport: Vec<Box<str>>, verifier: &Verifier, report: &mut Report) -> R
             tips => format!("every parent is there; {tips} tips"),
         });
     }
-    let resolved = signature::resolve(verifier, &principals, &parsed).map_err(at)?;
-    report::identity(&parsed, &principals, &resolved, verifier, report);
-    check_signatures(&passport, &parsed, &principals, &resolved, verifier)?;
+    let Proof { certified, predated } = if verifier.options.skip_signatures {
+        skip_proof(report)
+    } else {
+        prove(&passport, &parsed, &principals, verifier, report)?
+    };
+    drop(principals);
+    let nodes = semantics::check(passport, &parsed, &links, verifier, report).map_err(at)?;
+    tips::completeness(&parsed, &links, verifier, report)?;
+    tips::time(&parsed, &links, certified, verifier, report)?;
+    if predated && report.time.verdict == Verdict::Pass {
+        report.time = Axis::not_checked("entries are dated before their certificates (see the findings)");
+    }
+    let passport = Passport::from_tips(links.tips.iter().filter_map(|tip| nodes.get(*tip)).cloned());
+    let effective = nodes.iter().map(|node| Effective::of(node)).collect();
+    let entries = parsed.into_iter().map(|parsed| parsed.entry).collect();
+    Ok(Done { passport, entries, effective, tips: links.tips })
+}
+
+/// What certificates said of the principals.
+struct Proof {
+    certified: tips::Certified,
+    predated: bool,
+}
+
+/// The fourth and the fifth step: who signed.
+fn prove(
+    passport: &[Box<str>],
+    parsed: &[Parsed],
+    principals: &Principals<'_>,
+    verifier: &Verifier,
+    report: &mut Report,
+) -> Result<Proof, Failed> {
+    let at = |(index, step, failure)| (Some(index), step, failure);
+    let resolved = signature::resolve(verifier, principals, parsed).map_err(at)?;
+    report::identity(parsed, principals, &resolved, verifier, report);
+    check_signatures(passport, parsed, principals, &resolved, verifier)?;
     let trusted = |principal: &usize| resolved.trusted.get(*principal);
     let mocked = principals.of.iter().filter(|p| matches!(trusted(p), Some(Trusted::Mock))).count();
     if mocked > 0 {
@@ -120,18 +156,17 @@ fn steps(passport: Vec<Box<str>>, verifier: &Verifier, report: &mut Report) -> R
         (some, all) if some < all => tips::Certified::Some,
         (_, _) => tips::Certified::All,
     };
-    let predated = resolved.predated.is_some();
-    drop((principals, resolved));
-    let nodes = semantics::check(passport, &parsed, &links, verifier, report).map_err(at)?;
-    tips::completeness(&parsed, &links, verifier, report)?;
-    tips::time(&parsed, &links, certified, verifier, report)?;
-    if predated && report.time.verdict == Verdict::Pass {
-        report.time = Axis::not_checked("entries are dated before their certificates (see the findings)");
+    Ok(Proof { certified, predated: resolved.predated.is_some() })
+}
+
+/// Of a passport that anybody may have made.
+fn skip_proof(report: &mut Report) -> Proof {
+    if report.entries > 0 {
+        let what = "the verifier was told to skip signatures, and anybody can make such entries";
+        report.signatures = Axis::not_checked(what);
+        report.identity = Axis::not_checked(format!("{what}: no principal is known to be who it says"));
     }
-    let passport = Passport::from_tips(links.tips.iter().filter_map(|tip| nodes.get(*tip)).cloned());
-    let effective = nodes.iter().map(|node| Effective::of(node)).collect();
-    let entries = parsed.into_iter().map(|parsed| parsed.entry).collect();
-    Ok(Done { passport, entries, effective, tips: links.tips })
+    Proof { certified: tips::Certified::None, predated: false }
 }
 
 /// What a thread made of its run of entries.
@@ -175,7 +210,8 @@ fn read(passport: &[Box<str>], verifier: &Verifier) -> Result<Vec<Parsed>, Faile
 /// hundreds.
 fn read_run(start: usize, part: &[Box<str>], verifier: &Verifier, stop: &AtomicUsize) -> Run {
     let mut run = Run { parsed: Vec::new(), unreadable: None, no_entry: None };
-    let mut parser = Parser::new(&verifier.options.limits, verifier.options.accept_mock);
+    let mut parser = Parser::new(&verifier.options.limits, verifier.options.accept_mock)
+        .remembering(verifier.remembered.as_ref());
     for (offset, jws) in part.iter().enumerate() {
         let index = start + offset;
         if stop.load(Ordering::Relaxed) < index {
@@ -210,18 +246,30 @@ fn check_signatures(
     resolved: &Resolved,
     verifier: &Verifier,
 ) -> Result<(), Failed> {
-    let threads = verifier.threads(parsed.len(), CHECKED_IN_PARALLEL);
-    let first_failure = |start: usize, part: &[Parsed]| {
-        part.iter().enumerate().find_map(|(offset, parsed)| {
-            let index = start + offset;
-            let outcome = match (passport.get(index), principals.of.get(index)) {
-                (Some(jws), Some(principal)) => resolved.check(index, *principal, parsed, jws),
-                (_, _) => Err(VerifyFailure::Signature),
-            };
-            outcome.err().map(|failure| (index, failure))
+    // What was good before is no first failure, so it does not matter in which order that is found out.
+    let left: Vec<usize> = (0..parsed.len())
+        .filter(|index| match (parsed.get(*index), principals.of.get(*index)) {
+            (Some(parsed), Some(principal)) => !resolved.was_good(*index, *principal, parsed),
+            (_, _) => true,
         })
+        .collect();
+    let threads = verifier.threads(left.len(), CHECKED_IN_PARALLEL);
+    let check = |index: usize| {
+        let (Some(jws), Some(parsed), Some(principal)) =
+            (passport.get(index), parsed.get(index), principals.of.get(index))
+        else {
+            return Err(VerifyFailure::Signature);
+        };
+        let under = resolved.check(index, *principal, parsed, jws)?;
+        if let (Some(remembered), Some(key)) = (&verifier.remembered, under) {
+            remembered.good(parsed, key, jws.len());
+        }
+        Ok(())
     };
-    match parallel::runs(parsed, threads, first_failure).into_iter().flatten().next() {
+    let first_failure = |_, part: &[usize]| {
+        part.iter().find_map(|index| check(*index).err().map(|failure| (*index, failure)))
+    };
+    match parallel::runs(&left, threads, first_failure).into_iter().flatten().next() {
         None => Ok(()),
         Some((index, failure)) => Err((Some(index), Step::Signatures, failure)),
     }

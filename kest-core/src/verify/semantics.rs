@@ -85,7 +85,7 @@ struct Counts {
 impl<'a> Pass<'a> {
     fn entry(&mut self, index: usize, jws: Box<str>, parsed: &'a Parsed) -> Result<(), Failed> {
         let entry = &parsed.entry;
-        let grant = self.verifier.authority.grant(&entry.anchored_as());
+        let grant = self.grant(entry);
         let links = self.links;
         let parents = links.parents.get(index).map(SmallVec::as_slice).unwrap_or_default();
         if &*entry.classification == "denial" {
@@ -98,6 +98,16 @@ impl<'a> Pass<'a> {
         let above = parents.iter().filter_map(|parent| self.nodes.get(*parent)).cloned().collect();
         self.nodes.push(Node::new(jws, parsed.hash, above, trust, taints));
         Ok(())
+    }
+
+    fn grant(&self, entry: &KestEntry) -> Grant {
+        let granted = self.verifier.authority.grant(&entry.anchored_as());
+        if !self.verifier.options.skip_signatures {
+            return granted;
+        }
+        // A name that nobody signed for gives nothing, and takes away what it takes away.
+        let nobody = self.verifier.models.guide.score("unauthenticated").unwrap_or(0);
+        Grant { ceiling: nobody.min(granted.ceiling), ..Grant::none() }
     }
 
     /// Checks the declared score, and gives the effective one.

@@ -4,18 +4,20 @@ use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::bundle::{Authorities, BundleError};
 use super::certificate::{ChainError, Known, Leaves, Refusal};
 use super::error::Step;
 use super::failure::VerifyFailure;
 use super::jose::Parsed;
-use super::key::Key;
+use super::key::{Key, KeyPrint};
 use super::keysource::same_keys;
 use super::spiffe_id::SpiffeId;
 use super::verifier::Verifier;
 use super::x509::subject_public_key_info;
 use crate::jws::Algorithm;
-use crate::keys::{Jwks, KeyError, MOCK_KEY, hmac_sha256, mock_kid};
+use crate::keys::{Jwk, Jwks, KeyError, MOCK_KEY, hmac_sha256, mock_kid};
 
 /// Principals of a passport by number, under the names that they are anchored under.
 pub(super) struct Principals<'a> {
@@ -45,7 +47,7 @@ impl<'a> Principals<'a> {
 /// What an entry of a principal is checked with.
 pub(super) enum Trusted {
     /// Keys that were anchored: never none.
-    Keys(Vec<Key>),
+    Keys(Vec<Arc<Key>>),
     /// The authorities of its trust domain, of a principal that nobody anchored.
     Authorities(Arc<Authorities>),
     /// The mock key, of a principal that nobody anchored.
@@ -79,27 +81,56 @@ impl Resolved {
         self.trusted.iter().filter(|trusted| matches!(trusted, Trusted::Authorities(_))).count()
     }
 
-    /// Checks the signature of entry `index`, of principal number `principal`.
+    /// Checks the signature of entry `index`, of principal number `principal`. Gives the key under which it is good;
+    /// none for the mock key.
     pub(super) fn check(
         &self,
         index: usize,
         principal: usize,
         parsed: &Parsed,
         jws: &str,
-    ) -> Result<(), VerifyFailure> {
+    ) -> Result<Option<KeyPrint>, VerifyFailure> {
         let input = jws.as_bytes().get(..parsed.signed).unwrap_or_default();
+        if let Some(Trusted::Mock) = self.trusted.get(principal) {
+            return check_mock(parsed, input).map(|()| None);
+        }
+        let mut outcome = Err(VerifyFailure::Signature);
+        for key in self.keys(index, principal, parsed)? {
+            outcome = key.check(parsed.header.alg, input, &parsed.signature).map(|()| Some(key.print));
+            if outcome.is_ok() {
+                break;
+            }
+        }
+        outcome
+    }
+
+    /// Whether [`Self::check`] would find the signature good, because it did under a key that may sign the entry now
+    /// too.
+    pub(super) fn was_good(&self, index: usize, principal: usize, parsed: &Parsed) -> bool {
+        let Some(print) = parsed.good_under else { return false };
+        self.keys(index, principal, parsed).is_ok_and(|keys| keys.iter().any(|key| key.print == print))
+    }
+
+    /// The keys that may have signed the entry; none if the mock key may.
+    fn keys(&self, index: usize, principal: usize, parsed: &Parsed) -> Result<Candidates<'_>, VerifyFailure> {
         match self.trusted.get(principal) {
-            Some(Trusted::Keys(keys)) => check_anchored(keys, parsed, input),
+            Some(Trusted::Keys(keys)) => {
+                let mut keys = certified(candidates(parsed, keys)?, parsed)?;
+                keys.truncate(KEYS_TRIED);
+                Ok(keys)
+            }
             Some(Trusted::Authorities(_)) => {
                 let leaf = self.leaf_of.get(index).and_then(|leaf| self.leaves.get(*leaf));
                 let key = leaf.ok_or(VerifyFailure::Signature)?;
-                check_certified(key, parsed, input)
+                of_leaf(key, parsed).map(|()| Candidates::from_elem(key, 1))
             }
-            Some(Trusted::Mock) => check_mock(parsed, input),
+            Some(Trusted::Mock) => Ok(Candidates::new()),
             None => Err(VerifyFailure::Signature),
         }
     }
 }
+
+type Candidates<'k> = SmallVec<[&'k Key; 4]>;
 
 /// More keys than any principal needs to rotate; bounds what an entry without a usable `kid` costs.
 const KEYS_TRIED: usize = 16;
@@ -160,7 +191,7 @@ fn certify(
     entries: &[Parsed],
     trusted: Vec<Trusted>,
 ) -> Result<Resolved, (usize, Step, VerifyFailure)> {
-    let mut known = Known::new(&verifier.options);
+    let mut known = Known::new(&verifier.options, verifier.remembered.as_ref());
     let mut leaf_of = Vec::new();
     let mut predated: Option<(usize, usize)> = None;
     if trusted.iter().any(|trusted| matches!(trusted, Trusted::Authorities(_))) {
@@ -230,7 +261,11 @@ fn ask_authorities(verifier: &Verifier, id: &str) -> Result<Option<Arc<Authoriti
     Ok(found)
 }
 
-fn ask_keys(verifier: &Verifier, id: &str) -> Result<Option<Vec<Key>>, KeyError> {
+fn ask_keys(verifier: &Verifier, id: &str) -> Result<Option<Vec<Arc<Key>>>, KeyError> {
+    let ready = |jwk: Jwk| match &verifier.remembered {
+        Some(remembered) => remembered.key(jwk),
+        None => Key::new(jwk).map(Arc::new),
+    };
     let mut found: Option<Jwks> = None;
     for source in verifier.sources.iter() {
         match (source.keys(id)?, &found) {
@@ -244,24 +279,12 @@ fn ask_keys(verifier: &Verifier, id: &str) -> Result<Option<Vec<Key>>, KeyError>
     match found {
         None => Ok(None),
         Some(Jwks(keys)) if keys.is_empty() => Err(KeyError::NoKeys { principal: id.to_owned() }),
-        Some(Jwks(keys)) => keys.into_iter().map(Key::new).collect::<Result<_, _>>().map(Some),
+        Some(Jwks(keys)) => keys.into_iter().map(ready).collect::<Result<_, _>>().map(Some),
     }
 }
 
-fn check_anchored(keys: &[Key], parsed: &Parsed, input: &[u8]) -> Result<(), VerifyFailure> {
-    let candidates = certified(candidates(parsed, keys)?, parsed)?;
-    let mut outcome = Err(VerifyFailure::Signature);
-    for key in candidates.into_iter().take(KEYS_TRIED) {
-        outcome = key.check(parsed.header.alg, input, &parsed.signature);
-        if outcome.is_ok() {
-            break;
-        }
-    }
-    outcome
-}
-
-/// With the key of the leaf, whose chain was validated.
-fn check_certified(key: &Key, parsed: &Parsed, input: &[u8]) -> Result<(), VerifyFailure> {
+/// Whether the key of the leaf, whose chain was validated, may have signed the entry.
+fn of_leaf(key: &Key, parsed: &Parsed) -> Result<(), VerifyFailure> {
     let alg = parsed.header.alg;
     let kid = parsed.header.kid.as_deref().unwrap_or_default();
     if parsed.entry.is_own() && key.thumbprint != kid {
@@ -272,19 +295,20 @@ fn check_certified(key: &Key, parsed: &Parsed, input: &[u8]) -> Result<(), Verif
     if !key.jwk.accepts(alg) {
         return Err(VerifyFailure::AlgorithmMismatch { alg });
     }
-    key.check(alg, input, &parsed.signature)
+    Ok(())
 }
 
 /// The keys an entry may be signed with; never none.
-fn candidates<'k>(parsed: &Parsed, keys: &'k [Key]) -> Result<Vec<&'k Key>, VerifyFailure> {
+fn candidates<'k>(parsed: &Parsed, keys: &'k [Arc<Key>]) -> Result<Candidates<'k>, VerifyFailure> {
     let alg = parsed.header.alg;
     let kid = parsed.header.kid.as_deref().unwrap_or_default();
     let named = |key: &Key| key.thumbprint == kid;
-    if parsed.entry.is_own() && !keys.iter().any(named) {
+    if parsed.entry.is_own() && !keys.iter().any(|key| named(key)) {
         return Err(VerifyFailure::UnknownKey { kid: kid.to_owned() });
     }
     // RFC 8725 §3.1: the key says which algorithm it is for, the header only agrees.
-    let mut fitting: Vec<&Key> = keys.iter().filter(|key| key.jwk.accepts(alg)).collect();
+    let mut fitting: Candidates<'_> =
+        keys.iter().map(|key| &**key).filter(|key| key.jwk.accepts(alg)).collect();
     if parsed.entry.is_own() {
         fitting.retain(|key| named(key));
     } else {
@@ -295,10 +319,10 @@ fn candidates<'k>(parsed: &Parsed, keys: &'k [Key]) -> Result<Vec<&'k Key>, Veri
 }
 
 /// Of these keys those that the certificate in `x5c`, if there is one, carries.
-fn certified<'k>(keys: Vec<&'k Key>, parsed: &Parsed) -> Result<Vec<&'k Key>, VerifyFailure> {
+fn certified<'k>(keys: Candidates<'k>, parsed: &Parsed) -> Result<Candidates<'k>, VerifyFailure> {
     let Some(leaf) = parsed.header.leaf() else { return Ok(keys) };
     let spki = subject_public_key_info(leaf).map_err(VerifyFailure::Certificate)?;
-    let carried: Vec<&Key> = keys.into_iter().filter(|key| key.spki == spki).collect();
+    let carried: Candidates<'_> = keys.into_iter().filter(|key| key.spki == spki).collect();
     if carried.is_empty() { Err(VerifyFailure::CertificateKey) } else { Ok(carried) }
 }
 

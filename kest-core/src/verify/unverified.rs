@@ -1,5 +1,7 @@
 //! A passport that nobody has checked yet.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use super::error::VerifyError;
@@ -68,7 +70,9 @@ impl UnverifiedPassport {
     /// What the entries say, with the hash of each, for showing them. Nobody has checked any of it.
     pub fn decode_unverified(&self) -> impl Iterator<Item = (String, Result<KestEntry, VerifyFailure>)> {
         self.entries.iter().map(|jws| {
-            let entry = Parser::new(&Limits::default(), true).parse(jws).map(|parsed| parsed.entry);
+            let entry = Parser::new(&Limits::default(), true)
+                .parse(jws)
+                .map(|parsed| Arc::unwrap_or_clone(parsed.entry));
             (hex(&sha256(jws.as_bytes())), entry.map_err(|(_, failure)| failure))
         })
     }

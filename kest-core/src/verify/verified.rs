@@ -1,5 +1,7 @@
 //! A passport that was checked.
 
+use std::sync::Arc;
+
 use super::Done;
 use super::report::Report;
 use crate::entry::KestEntry;
@@ -14,7 +16,7 @@ use crate::taint::TaintSet;
 #[derive(Clone, Debug)]
 pub struct VerifiedPassport {
     passport: Passport,
-    entries: Vec<KestEntry>,
+    entries: Vec<Arc<KestEntry>>,
     effective: Vec<Effective>,
     /// Indices of the tips, oldest first.
     tips: Vec<usize>,
@@ -58,7 +60,7 @@ impl VerifiedPassport {
     /// What the signers declare, in the order it came. A declared score may be higher than the one that counts, and
     /// declared taints fewer: see [`Self::effective`].
     #[must_use]
-    pub fn entries(&self) -> &[KestEntry] {
+    pub fn entries(&self) -> &[Arc<KestEntry>] {
         &self.entries
     }
 
@@ -70,7 +72,7 @@ impl VerifiedPassport {
 
     /// What the signers of the tips declare, oldest first: the same entries as [`Self::tips`].
     pub fn tip_entries(&self) -> impl Iterator<Item = &KestEntry> {
-        self.tips.iter().filter_map(|tip| self.entries.get(*tip))
+        self.tips.iter().filter_map(|tip| self.entries.get(*tip).map(|entry| &**entry))
     }
 
     /// The same passport, whose tips count for no more than `ceiling`: so does whatever goes on from it. Spec §12,

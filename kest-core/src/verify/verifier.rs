@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::authority::Authority;
 use super::keysource::KeySource;
+use super::remember::Remembered;
 use crate::config::Config;
 use crate::error::ConfigurationError;
 use crate::jws::unhex;
@@ -18,6 +19,7 @@ pub struct Verifier {
     pub(super) sources: Arc<[Arc<dyn KeySource>]>,
     pub(super) authority: Arc<Authority>,
     pub(super) models: Arc<Models>,
+    pub(super) remembered: Option<Remembered>,
     pub(super) options: Options,
 }
 
@@ -37,6 +39,7 @@ pub(super) struct Options {
     pub(super) limits: Limits,
     pub(super) threads: Option<usize>,
     pub(super) accept_mock: bool,
+    pub(super) skip_signatures: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +47,13 @@ pub(super) struct Ingress {
     pub(super) now_ms: u64,
     pub(super) max_age_ms: u64,
     pub(super) skew_ms: u64,
+}
+
+impl Ingress {
+    fn new(now_ms: u64, max_age: Duration, skew: Duration) -> Self {
+        let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        Self { now_ms, max_age_ms: ms(max_age), skew_ms: ms(skew) }
+    }
 }
 
 /// Limits of a verification. Spec §17.
@@ -96,6 +106,7 @@ impl Verifier {
             sources: Vec::new(),
             authority: Authority::default(),
             models: Models { guide: TrustModel::guide(), spec_v0_3: TrustModel::spec_v0_3() },
+            remembered: None,
             options: Options::default(),
         }
     }
@@ -106,6 +117,32 @@ impl Verifier {
         let mut other = self.clone();
         other.options.ingress = self.options.ingress.map(|ingress| Ingress { now_ms, ..ingress });
         other
+    }
+
+    /// The same verifier where a lineage comes in from elsewhere, see [`VerifierBuilder::ingress`].
+    #[must_use]
+    pub fn for_ingress(&self, now_ms: u64, max_age: Duration, skew: Duration) -> Self {
+        let mut other = self.clone();
+        other.options.ingress = Some(Ingress::new(now_ms, max_age, skew));
+        other
+    }
+
+    /// Whether one of the sources would block now, see [`KeySource::may_block`].
+    #[must_use]
+    pub fn may_block(&self) -> bool {
+        self.sources.iter().any(|source| source.may_block())
+    }
+
+    /// Whether it leaves signatures unchecked, as it was told by `dangerous().skip_signatures()`.
+    #[must_use]
+    pub fn skips_signatures(&self) -> bool {
+        self.options.skip_signatures
+    }
+
+    /// Whether it takes entries that are signed with the mock key.
+    #[must_use]
+    pub fn accepts_mock(&self) -> bool {
+        self.options.accept_mock
     }
 
     /// The same verifier for a passport that was received at that time, see [`VerifierBuilder::received_at`].
@@ -124,6 +161,14 @@ impl Verifier {
         let mut other = self.clone();
         other.options.expected_tip = Some(parse_tip(tip)?);
         Ok(other)
+    }
+
+    /// The same verifier with a memory, see [`VerifierBuilder::remember`]. One that has a memory keeps its own.
+    #[must_use]
+    pub fn remembering(&self, remembered: &Remembered) -> Self {
+        let mut other = self.clone();
+        other.remembered.get_or_insert_with(|| remembered.clone());
+        other
     }
 
     /// Threads for `entries` entries. Starting one costs about as much as checking a signature.
@@ -146,6 +191,7 @@ pub struct VerifierBuilder {
     sources: Vec<Arc<dyn KeySource>>,
     authority: Authority,
     models: Models,
+    remembered: Option<Remembered>,
     options: Options,
 }
 
@@ -215,8 +261,7 @@ impl VerifierBuilder {
     /// old, nothing later than `now_ms` and `skew`, and no semantic violation by anybody. Certificates are valid now,
     /// give or take `skew`, or else the entry is at most `max_age` old and they were valid at its time.
     pub fn ingress(mut self, now_ms: u64, max_age: Duration, skew: Duration) -> Self {
-        let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        self.options.ingress = Some(Ingress { now_ms, max_age_ms: ms(max_age), skew_ms: ms(skew) });
+        self.options.ingress = Some(Ingress::new(now_ms, max_age, skew));
         self
     }
 
@@ -240,6 +285,12 @@ impl VerifierBuilder {
         self
     }
 
+    /// Remembers good signatures, so that each costs once. Everything else is checked every time: see [`Remembered`].
+    pub fn remember(mut self, remembered: Remembered) -> Self {
+        self.remembered = Some(remembered);
+        self
+    }
+
     /// Options that weaken the verification.
     pub fn dangerous(self) -> DangerousVerifierBuilder {
         DangerousVerifierBuilder(self)
@@ -252,6 +303,7 @@ impl VerifierBuilder {
             sources: self.sources.into(),
             authority: Arc::new(self.authority),
             models: Arc::new(self.models),
+            remembered: self.remembered,
             options: self.options,
         }
     }
@@ -266,6 +318,14 @@ impl DangerousVerifierBuilder {
     /// Accepts entries signed with the mock key, of principals without anchors. Anybody can make such entries.
     pub fn accept_mock(mut self) -> VerifierBuilder {
         self.0.options.accept_mock = true;
+        self.0
+    }
+
+    /// Checks no signature, and asks nobody for keys: anybody can make any entry, under any name. Everything else is
+    /// checked, and no entry counts for more than `unauthenticated`, nor has any authority. The axes signatures and
+    /// identity read `not checked`.
+    pub fn skip_signatures(mut self) -> VerifierBuilder {
+        self.0.options.skip_signatures = true;
         self.0
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use kest_core::jws::{Algorithm, EncodedHeader, Jws};
 use kest_core::keys::{MOCK_KEY, hmac_sha256, mock_kid};
-use kest_core::verify::{Anchors, Authority, Grant, Verifier};
+use kest_core::verify::{Anchors, Authority, Grant, Verifier, VerifierBuilder};
 use serde_json::{Value, json};
 
 use super::{NOW_MS, Workload, entry_id};
@@ -24,6 +24,10 @@ pub struct Case {
 
 /// Builds the verifier that `options` describes.
 pub fn verifier(anchors: &Value, options: &Value) -> Verifier {
+    builder(anchors, options).build()
+}
+
+pub fn builder(anchors: &Value, options: &Value) -> VerifierBuilder {
     let anchors = Anchors::from_json(anchors.to_string().as_bytes()).unwrap();
     let mut builder = Verifier::builder().keys(anchors);
     for (name, value) in options.as_object().unwrap() {
@@ -49,7 +53,7 @@ pub fn verifier(anchors: &Value, options: &Value) -> Verifier {
             other => panic!("{other}"),
         };
     }
-    builder.build()
+    builder
 }
 
 struct Table {

@@ -1,23 +1,35 @@
 //! Chains that were validated, so that the many entries of one SVID cost one validation.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use smallvec::SmallVec;
 
 use super::super::bundle::Authorities;
 use super::super::jose::Header;
 use super::super::key::Key;
+use super::super::remember::{ChainId, Remembered};
 use super::super::verifier::{Ingress, Options};
 use super::error::{ChainError, Moment};
 use super::window::Window;
 
+/// What the validation of a chain gave.
+pub(in crate::verify) struct SpeaksUntil {
+    /// The leaf's.
+    key: Key,
+    /// When the leaf is valid.
+    leaf: Window,
+    /// When all of the chain is: at every moment of it the outcome is the same.
+    all: Window,
+}
+
 /// Keys of leafs and when they are valid, by number.
 #[derive(Default)]
-pub(in crate::verify) struct Leaves(Vec<(Key, Window)>);
+pub(in crate::verify) struct Leaves(Vec<Arc<SpeaksUntil>>);
 
 impl Leaves {
     pub(in crate::verify) fn get(&self, leaf: usize) -> Option<&Key> {
-        self.0.get(leaf).map(|(key, _)| key)
+        self.0.get(leaf).map(|speaks| &speaks.key)
     }
 
     #[cfg(all(test, feature = "aws-lc"))]
@@ -32,6 +44,7 @@ type Validated = SmallVec<[(Window, usize); 1]>;
 /// The chains of one passport that were validated: each with the number of its leaf, and when it holds.
 pub(in crate::verify) struct Known<'a> {
     options: &'a Options,
+    remembered: Option<&'a Remembered>,
     /// By the digest of the chain and the number of the principal.
     chains: HashMap<([u8; 32], usize), Validated>,
     leaves: Leaves,
@@ -57,9 +70,10 @@ impl From<ChainError> for Refusal {
 const BACKDATED_MS: u64 = 10_000;
 
 impl<'a> Known<'a> {
-    pub(in crate::verify) fn new(options: &'a Options) -> Self {
+    pub(in crate::verify) fn new(options: &'a Options, remembered: Option<&'a Remembered>) -> Self {
         Self {
             options,
+            remembered,
             chains: HashMap::new(),
             leaves: Leaves::default(),
             tried: 0,
@@ -76,6 +90,7 @@ impl<'a> Known<'a> {
         timestamp_ms: u64,
     ) -> Result<usize, Refusal> {
         let Some(digest) = header.chain_digest else { return Err(ChainError::Missing.into()) };
+        let id = self.remembered.map(|_| ChainId::new(&digest, &authorities.digest, principal));
         let mut leaf = None;
         for moments in demanded(self.options, timestamp_ms) {
             let before = self.chains.get(&(digest, number)).map(SmallVec::as_slice).unwrap_or_default();
@@ -87,7 +102,11 @@ impl<'a> Known<'a> {
             let mut outcome = Err(ChainError::Missing);
             for (at_ms, moment) in moments {
                 self.count(number)?;
-                match validate(&header.chain, principal, authorities, at_ms, moment) {
+                // Counted like the validation that it saves: the limits hold whatever is remembered.
+                match self.remembered(id.as_ref(), at_ms).map_or_else(
+                    || validate(&header.chain, principal, authorities, at_ms, moment).map(Arc::new),
+                    Ok,
+                ) {
                     // Valid at one of them is enough; the first says why not.
                     Err(error @ (ChainError::Expired { .. } | ChainError::NotYetValid { .. })) => {
                         if matches!(outcome, Err(ChainError::Missing)) {
@@ -100,20 +119,27 @@ impl<'a> Known<'a> {
                     }
                 }
             }
-            let (key, of_leaf, window) = outcome?;
+            let speaks = outcome?;
+            if let (Some(remembered), Some(id)) = (self.remembered, &id) {
+                remembered.speaks(id, &speaks);
+            }
             let number_of_leaf = self.leaves.0.len();
-            self.leaves.0.push((key, of_leaf));
-            self.chains.entry((digest, number)).or_default().push((window, number_of_leaf));
+            self.chains.entry((digest, number)).or_default().push((speaks.all, number_of_leaf));
+            self.leaves.0.push(speaks);
             leaf = Some(number_of_leaf);
         }
         leaf.ok_or(Refusal::Chain(ChainError::Missing))
+    }
+
+    fn remembered(&self, id: Option<&ChainId>, at_ms: u64) -> Option<Arc<SpeaksUntil>> {
+        self.remembered?.chain(id?).filter(|speaks| speaks.all.contains(at_ms))
     }
 
     /// By how many seconds an entry is dated before its leaf was valid. Without receipt and ingress the leaf is valid at
     /// the entry's time, or else there is no leaf.
     pub(in crate::verify) fn predates(&self, leaf: usize, timestamp_ms: u64) -> Option<u64> {
         let slack_ms = self.options.ingress.map_or(BACKDATED_MS, |ingress| ingress.skew_ms);
-        self.leaves.0.get(leaf).and_then(|(_, window)| window.predated(timestamp_ms, slack_ms))
+        self.leaves.0.get(leaf).and_then(|speaks| speaks.leaf.predated(timestamp_ms, slack_ms))
     }
 
     fn count(&mut self, principal: usize) -> Result<(), Refusal> {
@@ -158,7 +184,6 @@ fn demanded(options: &Options, timestamp_ms: u64) -> SmallVec<[Moments; 2]> {
     all
 }
 
-/// The leaf's key, when the leaf is valid, and when all of the chain is.
 #[cfg(feature = "aws-lc")]
 fn validate(
     chain: &[Vec<u8>],
@@ -166,9 +191,10 @@ fn validate(
     authorities: &Authorities,
     at_ms: u64,
     moment: Moment,
-) -> Result<(Key, Window, Window), ChainError> {
-    let speaks = super::path::validate(chain, principal, authorities, at_ms, moment)?;
-    Key::new(speaks.key).map(|key| (key, speaks.leaf, speaks.all)).map_err(ChainError::Key)
+) -> Result<SpeaksUntil, ChainError> {
+    let super::path::Speaks { key, leaf, all } =
+        super::path::validate(chain, principal, authorities, at_ms, moment)?;
+    Key::new(key).map(|key| SpeaksUntil { key, leaf, all }).map_err(ChainError::Key)
 }
 
 #[cfg(not(feature = "aws-lc"))]
@@ -178,6 +204,6 @@ fn validate(
     _authorities: &Authorities,
     _at_ms: u64,
     _moment: Moment,
-) -> Result<(Key, Window, Window), ChainError> {
+) -> Result<SpeaksUntil, ChainError> {
     Err(ChainError::NotBuilt)
 }
