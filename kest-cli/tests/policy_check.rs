@@ -356,10 +356,12 @@ mod with_cedar {
         ]);
         check(&tree, &["--schema", "schema.cedarschema"], 0, &[], &[]);
         // A service has no schema that nobody gave it.
-        let tree = tree.with("policies/schema.cedarschema", &SCHEMA.replace("SCORE", "score"));
+        let other = SCHEMA.replace("SCORE: Long", "identity: String");
+        let tree = tree.with("policies/schema.cedarschema", &other);
         check(&tree, &[], 0, &[], &[]);
         let given = ["--schema", "policies/schema.cedarschema"];
         check(&tree, &given, 1, &[("policies/base.cedar", "trust_score")], &[]);
+        check(&tree, &given, 1, &[("policies/base.cedar", "`policies/schema.cedarschema`")], &[]);
         check(&tree, &["--schema", "schema.cedarschema"], 0, &[], &[]);
         tree.policy(&["check", "--schema", "absent"]).unusable("cannot read the schema `absent`");
     }

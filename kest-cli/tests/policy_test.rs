@@ -128,6 +128,23 @@ fn a_table_that_no_engine_was_asked_with_fails() {
 
 #[cfg(feature = "cedar")]
 #[test]
+fn a_denial_without_a_reason_says_so() {
+    let tree = tree()
+        .with(
+            "policies/orders/refund.rego",
+            "package orders.refund\nimport rego.v1\ndefault allow := false\n",
+        )
+        .with(
+            "policies/orders/refund.cases",
+            r#"{"cases": [{"name": "n", "input": {}, "decision": "deny", "reason": "too little"}]}"#,
+        );
+    let run = tree.policy(&["test", "orders/refund"]);
+    assert_eq!(run.code, 1, "{}", run.stdout);
+    let wanted = "     expected deny because `too little`\n     got      deny without a reason\n";
+    assert!(run.stdout.contains(wanted), "{}", run.stdout);
+}
+
+#[test]
 fn both_forms_of_a_policy_have_to_answer_alike() {
     let tree = tree().with("policies/orders/refund.cedar", &tree::cedar("orders/refund", 40));
     let run = tree.policy(&["test", "orders/refund"]);

@@ -31,7 +31,7 @@ where
 ///
 /// # Errors
 /// When the bridge cannot start, or the future panicked.
-#[cfg(any(feature = "opa", feature = "cedar-agent", feature = "avp"))]
+#[cfg(any(feature = "opa", feature = "cedar-agent", feature = "avp", feature = "redis"))]
 pub(crate) async fn run_wanted<F>(future: F) -> Result<F::Output, BridgeError>
 where
     F: Future<Output: Send + 'static> + Send + 'static,
@@ -141,7 +141,7 @@ mod tests {
         assert!(nested.unwrap_err().contains("network thread"));
     }
 
-    #[cfg(any(feature = "opa", feature = "cedar-agent", feature = "avp"))]
+    #[cfg(any(feature = "opa", feature = "cedar-agent", feature = "avp", feature = "redis"))]
     #[test]
     fn work_that_nobody_waits_for_any_more_is_cancelled() {
         struct Told(mpsc::Sender<()>);

@@ -3,7 +3,8 @@
 //! - [`identity`]: who signs. Local, static, mock and lazy providers are always there.
 //! - [`policy`]: who decides. The mock engine is always there; Rego and Cedar in this process with the features `rego` and `cedar`.
 //! - `jwks`: whose keys a verifier believes, from a JWK set URL, with the feature `jwks`.
-//! - [`conformance`]: the suites that every identity provider and every policy engine passes, for those of one's own too.
+//! - [`cache`]: where passports wait that are too large for a header. In memory always, on Redis with the feature `redis`.
+//! - [`conformance`]: the suites that every identity provider, every policy engine and every cache passes, for those of one's own too.
 
 #[cfg(any(feature = "jwks", feature = "opa", feature = "cedar-agent"))]
 mod address;
@@ -15,10 +16,14 @@ mod aws;
     feature = "aws",
     feature = "opa",
     feature = "cedar-agent",
-    feature = "avp"
+    feature = "avp",
+    feature = "redis"
 ))]
 mod bridge;
+pub mod cache;
 pub mod conformance;
+#[cfg(any(feature = "opa", feature = "cedar-agent", feature = "avp"))]
+mod errand;
 #[cfg(any(feature = "oidc", feature = "opa", feature = "cedar-agent"))]
 mod file;
 #[cfg(feature = "jwks")]
@@ -26,7 +31,14 @@ mod http;
 pub mod identity;
 #[cfg(feature = "jwks")]
 pub mod jwks;
-#[cfg(any(feature = "jwks", feature = "aws", feature = "opa", feature = "cedar-agent", feature = "avp"))]
+#[cfg(any(
+    feature = "jwks",
+    feature = "aws",
+    feature = "opa",
+    feature = "cedar-agent",
+    feature = "avp",
+    feature = "redis"
+))]
 mod masked;
 pub mod policy;
 #[cfg(feature = "aws-lc")]

@@ -145,6 +145,20 @@ fn what_is_no_table_is_refused() {
         (format!(r#"{{"cases": [{}]}}"#, twice.replace("\"n\"", "\" \"")), "empty name"),
         (format!(r#"{{"cases": [{}]}}"#, twice.replace("{}", r#"{"truts_score": 1}"#)), "`truts_score`"),
         (format!(r#"{{"cases": [{}]}}"#, twice.replace("{}", r#"{"trust_score": 101}"#)), "0 to 100"),
+        (
+            format!(
+                r#"{{"cases": [{}]}}"#,
+                twice.replace("{}", r#"{"object": {"attributes": {"amount": 1, "amount": 9000}}}"#)
+            ),
+            "member `amount` stands twice in one object",
+        ),
+        (
+            format!(
+                r#"{{"cases": [{}]}}"#,
+                twice.replace("{}", r#"{"subject": {"user": {"a": {"b": 1, "b": 1}}}}"#)
+            ),
+            "member `b` stands twice in one object",
+        ),
         (" ".repeat(1024 * 1024 + 1), "longer than 1048576 bytes"),
     ] {
         let error = CaseTable::parse(&text).unwrap_err().to_string();

@@ -125,7 +125,7 @@ fn an_attribute_does_not_pass_for_another() {
     for condition in [
         r#"context["object.attributes.a.b"] == 1"#,
         "context.object.attributes.a.b == 1",
-        "context.attributes.trust_score == 100",
+        r#"context["object.attributes.b"] == 1"#,
     ] {
         let text = format!("permit (principal, action, resource) when {{ {condition} }};");
         let error = ask(&policy(&text), "t", &call).unwrap_err();
@@ -137,10 +137,9 @@ fn an_attribute_does_not_pass_for_another() {
 fn a_failing_statement_is_an_error_and_never_an_allow() {
     for text in [
         // By the language alone this is an allow: the `forbid` is skipped.
-        "permit (principal, action, resource);\n\nforbid (principal, action, resource) when { context.nosuch == 1 };",
-        "permit (principal, action, resource);\n\npermit (principal, action, resource) when { context.nosuch == 1 };",
-        "forbid (principal, action, resource);\n\npermit (principal, action, resource) when { context.nosuch == 1 };",
-        "permit (principal, action, resource);\n\nforbid (principal, action, resource) when { principal.nosuch };",
+        "permit (principal, action, resource);\n\nforbid (principal, action, resource) when { context.object.attributes.nosuch == 1 };",
+        "permit (principal, action, resource);\n\npermit (principal, action, resource) when { context.object.attributes.nosuch == 1 };",
+        "forbid (principal, action, resource);\n\npermit (principal, action, resource) when { context.object.attributes.nosuch == 1 };",
         "permit (principal, action, resource);\n\nforbid (principal, action, resource) when { context.trust_score > \"1\" };",
         "permit (principal, action, resource);\n\nforbid (principal, action, resource) when { context.trust_score };",
         "permit (principal, action, resource);\n\nforbid (principal, action, resource) \

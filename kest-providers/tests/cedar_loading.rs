@@ -7,6 +7,9 @@ mod folder;
 #[path = "support/mod.rs"]
 mod support;
 
+use std::sync::Arc;
+use std::thread;
+
 use folder::Folder;
 use kest_core::error::{PolicyErrorKind, PolicyUnavailable};
 use kest_core::policy::{Decision, PolicyEngine, PolicyRequest};
@@ -22,7 +25,7 @@ fn refusal(engine: Result<CedarEngine, PolicyUnavailable>) -> String {
     error.to_string()
 }
 
-fn allows(engine: &CedarEngine, policy: &str, call: &Call) -> Result<bool, PolicyUnavailable> {
+fn allows(engine: &dyn PolicyEngine, policy: &str, call: &Call) -> Result<bool, PolicyUnavailable> {
     Ok(match engine.evaluate(&PolicyRequest { policy, input: &call.input().as_input() })? {
         Decision::Allow { .. } => true,
         Decision::Deny { .. } => false,
@@ -39,7 +42,7 @@ fn wrong_files_are_refused_each_for_its_reason() {
             "a.cedar:2:21: unexpected token `action`",
         ),
         ("a", "permit (principal, action, resource) when { nosuch(1) };", "a.cedar:1:"),
-        ("a", "permit (principal, action, resource) when { context.x.nosuch() };", "a.cedar:1:"),
+        ("a", "permit (principal, action, resource) when { context.object.nosuch() };", "a.cedar:1:"),
         ("a", "permit (principal, action, resource) when { 99999999999999999999 == 1 };", "a.cedar:1:"),
         ("a", "", "`a.cedar` holds no policy; write a `permit`"),
         ("a", "// permit (principal, action, resource);", "`a.cedar` holds no policy"),
@@ -120,6 +123,32 @@ fn a_scope_that_can_never_match_is_refused_by_file_and_line() {
     }
 }
 
+/// Without the check each of these is a wrong allow: the `forbid` never holds.
+#[test]
+fn a_forbid_that_can_never_hold_is_refused_by_file_and_line() {
+    for (condition, expected) in [
+        (r#"Switch::"all" has off && Switch::"all".off"#, "read the `context`; principal, action"),
+        (r#"Switch::"all".hasTag("off")"#, "read the `context`; principal, action"),
+        (r#"(if context.trust_score > 1 then Switch::"a" else Switch::"b") has off"#, "read the `context`"),
+        (r#"action in Action::"all""#, r#"the action of this policy is never `Action::"a/b"`"#),
+        (r#"false || action in Action::"all""#, "the action of this policy is never"),
+        ("principal is User", "`is User` never holds for a `Workload`"),
+        (r#"principal == User::"x""#, "`==` compares a `Workload` with a `User`"),
+        (r#"resource == Document::"x""#, "`==` compares a `Resource` with a `Document`"),
+        (r#"resource == context["object.id"]"#, "`==` compares a `Resource` with what is no entity"),
+        (
+            r#"context has "subject.taint" && context["subject.taint"].contains("x")"#,
+            "did you mean `subject.taints`?",
+        ),
+        (r#"context has "Environment.source_type""#, "did you mean `environment.source_type`?"),
+        ("context.subject has taint", "did you mean `subject.taints`?"),
+    ] {
+        let text = format!("{ANY}\n\nforbid (principal, action, resource)\nwhen {{ {condition} }};");
+        let message = refusal(CedarEngine::from_sources([("a/b", text)]));
+        assert!(message.starts_with("a/b.cedar:3: ") && message.contains(expected), "{condition}: {message}");
+    }
+}
+
 #[test]
 fn what_is_allowed_to_nest_and_chain_does_not_exhaust_the_stack() {
     let whole = |condition: String| format!("permit (principal, action, resource) when {{ {condition} }};");
@@ -127,20 +156,34 @@ fn what_is_allowed_to_nest_and_chain_does_not_exhaust_the_stack() {
         |open: &str, inner: &str, close: &str| format!("{}{inner}{}", open.repeat(60), close.repeat(60));
     for condition in [
         nested("(", "true", ")"),
-        nested("[", "1", "]") + " == []",
-        nested("{a: ", "1", "}") + " == {}",
+        nested("[", "1", "]") + " != []",
+        nested("{a: ", "1", "}") + " != {}",
         nested("if true then (", "true", ") else false"),
+        vec!["true"; 490].join(" && "),
         vec!["context.trust_score == 40"; 300].join(" && "),
         vec!["context.trust_score == 40"; 300].join(" || "),
         vec!["1"; 900].join(" + ") + " == 900",
         vec!["1"; 900].join(" * ") + " == 1",
-        format!("context{} == 1", ".a".repeat(900)),
-        "if true then false else ".repeat(900) + "true",
+        format!("context.object.attributes{} == 1", ".a".repeat(900)),
+        "if true then true else ".repeat(900) + "true",
+        "true } when { ".repeat(900) + "true",
     ] {
         let engine = CedarEngine::from_sources([("t", whole(condition.clone()))]).unwrap();
-        // On a small stack the evaluator may give up, and say so.
-        if let Err(error) = allows(&engine, "t", &Call::new(40)) {
-            assert_eq!(error.kind(), PolicyErrorKind::Evaluation, "{error}");
+        let expected = allows(&engine, "t", &Call::new(40)).map_err(|error| error.to_string());
+        match &expected {
+            Ok(allowed) => assert!(*allowed, "{condition}"),
+            Err(error) => assert!(error.contains("does not have the attribute"), "{condition}: {error}"),
+        }
+        // On the stack of a thread, and on a smaller one; the last to hold the policies frees them.
+        for (stack, engine) in [(2 * 1024 * 1024, engine.snapshot().unwrap()), (512 * 1024, Arc::new(engine))]
+        {
+            let answer = move || {
+                let answer = allows(&*engine, "t", &Call::new(40)).map_err(|error| error.to_string());
+                drop(engine);
+                answer
+            };
+            let thread = thread::Builder::new().stack_size(stack).spawn(answer).unwrap();
+            assert_eq!(thread.join().unwrap(), expected, "{condition}");
         }
     }
     for condition in [
@@ -150,6 +193,7 @@ fn what_is_allowed_to_nest_and_chain_does_not_exhaust_the_stack() {
         format!("context{} == 1", ".a".repeat(2000)),
         "if true then false else ".repeat(2000) + "true",
         format!("context{} == 1", "[\"a\"]".repeat(2000)),
+        "true } when { ".repeat(12_000) + "true",
     ] {
         let message = refusal(CedarEngine::from_sources([("t", whole(condition))]));
         assert!(message.starts_with("t.cedar:1: ") && message.ends_with("; divide it"), "{message}");

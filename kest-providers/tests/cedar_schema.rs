@@ -58,7 +58,7 @@ fn a_schema_validates_policies_when_they_are_loaded() {
         (
             "t",
             "\n  forbid (principal, action == Action::\"t\", resource)\n  when { context.trst_score < 40 };",
-            "t.cedar:3:10: for policy `t.cedar:2`, attribute `trst_score`",
+            "t.cedar:2: no input has `trst_score`; did you mean `trust_score`?",
         ),
         (
             "t",
@@ -74,12 +74,12 @@ fn a_schema_validates_policies_when_they_are_loaded() {
         (
             "t",
             "permit (principal, action == Action::\"t\", resource) when { principal.name == \"x\" };",
-            "`name`",
+            "t.cedar:1: read the `context`",
         ),
         (
             "t",
             "forbid (principal, action == Action::\"t\", resource) when { principal == Usr::\"x\" };",
-            "`Usr`",
+            "t.cedar:1: `==` compares a `Workload` with a `Usr`",
         ),
         (
             "u",
@@ -151,7 +151,10 @@ fn a_schema_declares_all_that_policies_read() {
             "permit (principal, action, resource)\nwhen { if context has subject && context.subject has user then false else true };",
             "subject",
         ),
-        ("permit (principal, action, resource) when { !(context has x) || context.x };", "x"),
+        (
+            "permit (principal, action, resource) when { !(context has identity) || context.identity == \"x\" };",
+            "identity",
+        ),
     ] {
         let message = refusal(with_schema(
             "t",
@@ -198,7 +201,7 @@ fn a_declared_record_has_no_undeclared_members() {
     let engines = [
         load("context.object.attributes has frozen"),
         load("context.object has attributes.frozen"),
-        load("context.object has held && context.object.held"),
+        load("context.object has attributes.held && context.object.attributes.held"),
     ];
     let mut call = Call::new(40);
     for engine in &engines {
@@ -279,7 +282,8 @@ fn a_schema_validates_requests_by_what_it_declares() {
     let message = refused(&call);
     assert_eq!(
         message,
-        "the input does not fit the schema of policy `t.cedar`: a member has another type than declared"
+        "the input does not fit the schema of policy `t.cedar`: `object.attributes.amount` is not of the type `Long`, as \
+         declared"
     );
     call.attributes = json!({});
     call.user = Some(json!("alice"));
@@ -298,8 +302,14 @@ fn groups_and_attributes_that_nobody_has_are_refused_with_a_schema_too() {
         (r#"principal in Workload::"untrusted""#, GROUPS),
         (r#"resource in [Resource::"a", Resource::"b"]"#, GROUPS),
         (r#"principal is Workload in Workload::"untrusted""#, GROUPS),
-        ("principal has blocked", "read the `context`; principal, action and resource have no attributes"),
-        (r#"resource has "frozen""#, "read the `context`; principal, action and resource have no attributes"),
+        (
+            "principal has blocked",
+            "read the `context`; principal, action, resource and other entities have no attributes",
+        ),
+        (
+            r#"resource has "frozen""#,
+            "read the `context`; principal, action, resource and other entities have no attributes",
+        ),
     ] {
         for clause in ["when", "unless"] {
             let text = format!(
@@ -313,4 +323,92 @@ fn groups_and_attributes_that_nobody_has_are_refused_with_a_schema_too() {
     let text = r#"permit (principal, action in [Action::"t"], resource) when { action in [Action::"t"] };"#;
     assert!(allows(&CedarEngine::from_sources([("t", text)]).unwrap(), "t", &Call::new(0)).unwrap());
     with_schema("t", text).unwrap();
+}
+
+#[test]
+fn a_forbid_that_can_never_hold_is_refused_with_a_schema_too() {
+    let load = |condition: &str| {
+        let schema = format!(
+            "{SCHEMA} entity Switch {{ off?: Bool }} tags Bool; action \"other\"; action \"u\" in [\"other\"];"
+        );
+        let text =
+            format!("{ANY}\nforbid (principal, action == Action::\"t\", resource)\nwhen {{ {condition} }};");
+        CedarEngine::builder().source("t", text).schema(schema).build()
+    };
+    for (condition, expected) in [
+        (r#"Switch::"all" has off && Switch::"all".off"#, "t.cedar:2: read the `context`"),
+        (r#"Switch::"all".hasTag("off")"#, "t.cedar:2: read the `context`"),
+        (
+            r#"context.trust_score > 1000 || action in Action::"other""#,
+            "t.cedar:2: the action of this policy is never",
+        ),
+        ("principal is User", "t.cedar:2: `is User` never holds"),
+        (r#"principal == User::"x""#, "t.cedar:2: `==` compares a `Workload` with a `User`"),
+    ] {
+        let message = refusal(load(condition));
+        assert!(message.starts_with(expected), "{condition}: {message}");
+    }
+    load(r#"action in Action::"all""#).unwrap();
+}
+
+#[test]
+fn a_schema_declares_what_there_is() {
+    for (key, hint) in [
+        ("\"subject.taint\"?: Set<String>", "`subject.taint`; did you mean `subject.taints`?"),
+        ("Trust_score?: Long", "`Trust_score`; did you mean `trust_score`?"),
+    ] {
+        let schema = format!(
+            "entity Workload, Resource; action \"t\" appliesTo {{ principal: Workload, resource: Resource,
+            context: {{ {key} }} }};"
+        );
+        let message = refusal(CedarEngine::builder().source("t", ANY).schema(schema).build());
+        assert_eq!(
+            message,
+            format!(
+                "`t.cedar` cannot be used: `the schema` declares for the context of `Action::\"t\"` what is never \
+                 there: no input has {hint}"
+            )
+        );
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_named() {
+    let schema = "entity Workload enum [\"spiffe://kest.internal/orders\"];
+        entity Resource;
+        type Names = Set<String>;
+        type Attributes = { amount?: Long, owner?: { name: String }, tags?: Names };
+        action \"t\" appliesTo { principal: Workload, resource: Resource, context: {
+            identity: String, object: { id?: String, attributes: Attributes },
+        } };";
+    let engine = CedarEngine::builder().source("t", ANY).schema(schema).build().unwrap();
+    let mut call = Call::new(40);
+    call.attributes = json!({"amount": 1, "owner": {"name": "x"}, "tags": ["a"]});
+    assert!(allows(&engine, "t", &call).unwrap());
+    for (attributes, expected) in [
+        (json!({"amount": "s3cret"}), "`object.attributes.amount` is not of the type `Long`, as declared"),
+        (
+            json!({"owner": {"name": 1}}),
+            "`object.attributes.owner.name` is not of the type `String`, as declared",
+        ),
+        (json!({"owner": {}}), "`object.attributes.owner.name` is missing; declare it optional"),
+        (json!({"owner": {"name": "x", "s": true}}), "`object.attributes.owner.s` is not declared"),
+        (json!({"tags": "s3cret"}), "`object.attributes.tags` is not of the type `Set`, as declared"),
+        (json!({"tags": ["a", 1]}), "`object.attributes.tags` is not of the type `String`, as declared"),
+        (json!({"x": "s3cret"}), "`object.attributes.x` is not declared"),
+    ] {
+        call.attributes = attributes;
+        let error = allows(&engine, "t", &call).unwrap_err();
+        assert_eq!(error.kind(), PolicyErrorKind::Input);
+        let expected = format!("the input does not fit the schema of policy `t.cedar`: {expected}");
+        assert_eq!(error.to_string(), expected);
+    }
+    let other = schema.replace("kest.internal/orders", "kest.internal/other");
+    let engine = CedarEngine::builder().source("t", ANY).schema(other).build().unwrap();
+    call.attributes = json!({});
+    assert_eq!(
+        allows(&engine, "t", &call).unwrap_err().to_string(),
+        "the input does not fit the schema of policy `t.cedar`: the principal is none of the `Workload` entities that \
+         it lists"
+    );
 }

@@ -258,7 +258,7 @@ fn settings_that_cannot_be_used_are_refused() {
         (at("nowhere"), "is no URL"),
         (at("http://opa.example.org:8181"), ".allow_plain_http()"),
         (at("ftp://127.0.0.1/"), "is not `https`"),
-        (at("https://user:s3cret@opa.example.org"), "carries credentials"),
+        (at("https://user:s3cret@opa.example.org"), "`***@opa.example.org` carries credentials"),
         (at("https://opa.example.org/#a"), "has a fragment"),
         (at("https://opa.example.org/?a"), "has a query"),
         (here().timeout(Duration::ZERO), "`timeout`"),

@@ -106,6 +106,55 @@ fn recursion_is_refused() {
 }
 
 #[test]
+fn an_allow_that_is_no_boolean_is_refused() {
+    for (rules, line, what) in [
+        ("allow contains \"x\" if input.x", 3, "a set"),
+        ("allow contains true", 3, "a set"),
+        ("allow[x] if { some x in input.subject.taints }", 3, "an object"),
+        ("allow[x] := true if { some x in input.subject.taints }", 3, "an object"),
+        ("allow := \"yes\"", 3, "no boolean"),
+        ("allow := `true` if input.x", 3, "no boolean"),
+        ("allow := 1", 3, "no boolean"),
+        ("allow := null", 3, "no boolean"),
+        ("allow := {\"a\": 1}", 3, "no boolean"),
+        ("allow := [true]", 3, "no boolean"),
+        ("allow := {true}", 3, "no boolean"),
+        ("allow := [x | some x in input.y]", 3, "no boolean"),
+        ("allow := {x | some x in input.y}", 3, "no boolean"),
+        ("allow := {x: x | some x in input.y}", 3, "no boolean"),
+        ("allow := -input.trust_score", 3, "no boolean"),
+        ("allow := input.trust_score + 1", 3, "no boolean"),
+        ("allow := input.a | input.b", 3, "no boolean"),
+        ("default allow := \"no\"\nallow if input.x", 3, "no boolean"),
+        ("default allow := false\nallow := \"yes\" if input.x", 4, "no boolean"),
+        ("default allow := false\n\nallow if { input.x } else := \"yes\" if { input.y }", 5, "no boolean"),
+    ] {
+        let text = format!("package t\nimport rego.v1\n{rules}");
+        let error = RegoEngine::from_sources([("t", text)]).unwrap_err();
+        assert_eq!(error.kind(), PolicyErrorKind::Load, "{rules}: {error}");
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "t.rego:{line}: `allow` is {what}, and only the boolean `true` allows; write `allow if …`"
+            ),
+            "{rules}"
+        );
+    }
+    for rules in [
+        "allow := true",
+        "allow = false",
+        "allow := input.trust_score > 1",
+        "allow := \"x\" in input.subject.taints",
+        "allow := startswith(input.identity, \"x\")",
+        "allow := input.object.attributes.ok",
+        "allow if { input.x } else := false",
+        "default allow := false\nreason := \"no\"\ntaints contains 1\nnames[x] := 1 if some x in [1]",
+    ] {
+        policy(rules).unwrap();
+    }
+}
+
+#[test]
 fn wrong_files_are_refused_each_for_its_reason() {
     let load = |name: &str, text: &str| {
         let error = RegoEngine::from_sources([(name, text)]).unwrap_err();

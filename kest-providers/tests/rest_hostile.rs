@@ -364,6 +364,8 @@ fn a_question_that_nobody_waits_for_frees_its_place() {
             assert!(runtime.block_on(under_way).unwrap_err().is_cancelled());
             assert_eq!(ask(&*engine).unwrap(), Decision::allow());
         }
+        // The last one's alone.
+        server.wait_for_connections(1);
     }
 }
 
@@ -471,26 +473,47 @@ fn who_waits_behind_requests_that_fail_does_not_wait_in_line() {
     }
 }
 
+/// What so many questions come to that are asked at once and wait in line for longer than one of them may take.
+fn in_line(product: Product, server: &Server, count: usize) -> Vec<Option<PolicyErrorKind>> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+    let limits = Limits { time: Duration::from_secs(1), connections: 1, ..Limits::default() };
+    let engine = product.engine(&server.url(), limits);
+    let begun = Instant::now();
+    let all: Vec<_> = (0..count)
+        .map(|_| {
+            let engine = Arc::clone(&engine);
+            runtime.spawn(async move { ask_async(&*engine).await })
+        })
+        .collect();
+    let answers = all.into_iter().map(|answer| kind(&runtime.block_on(answer).unwrap())).collect();
+    assert!(begun.elapsed() > Duration::from_millis(1500), "{:?}", begun.elapsed());
+    assert_eq!(server.requests().len(), count, "{product:?}");
+    answers
+}
+
+const SLOW: Duration = Duration::from_millis(50);
+
 #[test]
 fn a_failure_between_answers_sends_nobody_away() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
     for product in BOTH {
         let server = Server::start(Reply::json(product.allow()));
-        let limits = Limits { connections: 1, ..Limits::default() };
-        let engine = product.engine(&server.url(), limits);
+        let (allow, length) = (product.allow(), product.allow().len());
+        let whole = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{allow}");
         for _ in 0..20 {
-            server.then(Reply::json(product.allow()));
+            server.then(Reply::Slow(SLOW, whole.clone().into_bytes()));
+            server.then(Reply::Slow(SLOW, whole.clone().into_bytes()));
             server.then(Reply::Reset(Vec::new()));
         }
-        let all: Vec<_> = (0..100)
-            .map(|_| {
-                let engine = Arc::clone(&engine);
-                runtime.spawn(async move { ask_async(&*engine).await })
-            })
-            .collect();
-        let answers: Vec<_> = all.into_iter().map(|answer| runtime.block_on(answer).unwrap()).collect();
-        let failed: Vec<_> = answers.iter().filter_map(kind).collect();
+        let failed: Vec<_> = in_line(product, &server, 60).into_iter().flatten().collect();
         assert_eq!(failed, [Connection; 20], "{product:?}");
-        assert_eq!(server.requests().len(), 100);
+    }
+}
+
+#[test]
+fn a_server_whose_answers_are_too_large_does_answer() {
+    for product in BOTH {
+        let long = b"HTTP/1.1 200 OK\r\nContent-Length: 10000000\r\n\r\n".to_vec();
+        let server = Server::start(Reply::Slow(SLOW, long));
+        assert_eq!(in_line(product, &server, 40), [Some(TooLarge); 40], "{product:?}");
     }
 }

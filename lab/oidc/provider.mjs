@@ -4,7 +4,8 @@
 // The audience is the resource that it asks for (RFC 8707); `urn:kest` stands for `kest`.
 //
 //   POST /token         the provider's own endpoint
-//   POST /_lab/token    {"client","resource","ttl","jkt"}: a token that lives for `ttl` seconds, or is bound to a key
+//   POST /_lab/token    {"client","resource","ttl","jkt","user","act"}: a token that lives for `ttl` seconds, is bound to a
+//                       key, or is of a user on whose behalf the client acts (RFC 8693 §4.1)
 //   POST /_lab/rotate   new keys, published before the old ones
 //   POST /_lab/drop-old only the newest keys are published from now on
 import http from 'node:http';
@@ -58,18 +59,25 @@ function serve() {
         getResourceServerInfo: (_, resource, client) => resourceServer(resource, client),
       },
     },
+    extraTokenClaims: (_, token) => token.extra,
   });
   provider.on('server_error', (_, error) => console.error(error));
   provider.on('grant.error', (_, error) => console.error(error.message, error.error_description));
   answer = provider.callback();
 }
 
-async function token({ client: id, resource = 'urn:kest', ttl, jkt }) {
+async function token({ client: id, resource = 'urn:kest', ttl, jkt, user, act }) {
   const client = await provider.Client.find(id);
-  const token = new provider.ClientCredentials({ client, expiresIn: ttl });
+  const token = user ? await onBehalfOf(user, act, client) : new provider.ClientCredentials({ client, expiresIn: ttl });
   token.resourceServer = new provider.ResourceServer(resource, resourceServer(resource, client));
   if (jkt) token.setThumbprint('jkt', jkt);
   return token.save();
+}
+
+async function onBehalfOf(user, act, client) {
+  const grant = new provider.Grant({ accountId: user, clientId: client.clientId });
+  const extra = act && { act };
+  return new provider.AccessToken({ accountId: user, client, grantId: await grant.save(), gty: 'lab', extra });
 }
 
 const clientId = (alg) => `kest-${alg.toLowerCase()}`;

@@ -12,14 +12,19 @@
 
 mod cedar_agent;
 mod command;
+mod envoy;
 mod fakecloud;
 mod folder;
+mod hops;
 mod http;
 mod ministack;
+mod nginx;
 mod oidc;
 mod opa;
 mod policies;
 mod proxy;
+mod python;
+mod redis;
 mod server;
 mod sockets;
 mod spire;
@@ -30,14 +35,22 @@ use std::time::{Duration, Instant};
 
 pub use cedar_agent::CedarAgent;
 pub use command::{command, run};
+pub use envoy::Envoy;
 pub use fakecloud::Fakecloud;
 pub use folder::Folder;
+pub use hops::{
+    Answered, Call, Hop, HopConfig, Plan, RedisAt, Step, Via, ask_hop, audit, audit_mixed, call,
+    hop_policies, local_anchors, local_id, local_identity, operations,
+};
 pub use http::{Answer, get, send};
 pub use ministack::Ministack;
+pub use nginx::Nginx;
 pub use oidc::OidcProvider;
 pub use opa::Opa;
 pub use policies::{Shipped, Verdict, agree, ask, is_whole, library, library_folder, statements};
 pub use proxy::Proxy;
+pub use python::PythonHop;
+pub use redis::Redis;
 pub use server::{Server, free_port, guarded};
 pub use sockets::{connections_to, descriptors, resident_kib};
 pub use spire::{Agent, Domain, Entry, KeyType};
@@ -69,6 +82,11 @@ impl Lab {
             "cedar-agent/bin/cedar-agent",
             "fakecloud/bin/fakecloud",
             "python/bin/ministack",
+            "hop/bin/envoy",
+            "hop/bin/uvicorn",
+            "debian/bin/redis-server",
+            "debian/bin/redis-cli",
+            "debian/bin/nginx",
             "node/node_modules",
         ] {
             let path = lab.part(part);

@@ -120,19 +120,15 @@ impl Engines {
         if files.is_empty() {
             return Ok(());
         }
-        let schema = match schema {
-            None => None,
-            Some(path) => {
-                let bytes = crate::input::regular(path, "schema", 1 << 20)?;
-                let text = String::from_utf8(bytes).map_err(|error| {
-                    Unusable(format!("the schema `{}` is not UTF-8: {error}", path.display()))
-                })?;
-                Some((path, text))
-            }
-        };
-        let builder = || match &schema {
+        if let Some(path) = schema {
+            let bytes = crate::input::regular(path, "schema", 1 << 20)?;
+            String::from_utf8(bytes).map_err(|error| {
+                Unusable(format!("the schema `{}` is not UTF-8: {error}", path.display()))
+            })?;
+        }
+        let builder = || match schema {
             None => CedarEngine::builder(),
-            Some((_, text)) => CedarEngine::builder().schema(text.clone()),
+            Some(path) => CedarEngine::builder().schema_file(path),
         };
         match builder().dir(dir).build() {
             Ok(engine) => self.cedar = Some(engine),

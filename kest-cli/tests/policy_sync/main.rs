@@ -267,6 +267,20 @@ fn the_server_of_the_environment() {
     assert!(tree.path(LOCK).is_file());
 }
 
+#[cfg(unix)]
+#[test]
+fn a_server_of_the_environment_that_is_no_text_is_not_left_out() {
+    use std::os::unix::ffi::OsStrExt as _;
+
+    let tree = Tree::new(&[]);
+    let mut command = kest(&["policy", "sync"]);
+    let url = std::ffi::OsStr::from_bytes(b"http://s3cret\xff@127.0.0.1");
+    let output = command.current_dir(&tree.0).env("KEST_OPA_URL", url).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(said, "kest: `KEST_OPA_URL` is not UTF-8; set it to a URL, or give --opa URL\n");
+    assert!(!output.status.success() && !tree.path(LOCK).exists());
+}
+
 #[test]
 fn the_token_is_sent_and_not_shown() {
     let tree = Tree::new(&[("token", "s3cret-token\n"), ("empty", "\n"), ("lines", "a\nb")]);

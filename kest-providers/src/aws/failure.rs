@@ -11,7 +11,7 @@ use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIden
 use kest_core::text::{Quoted, Safe};
 
 /// Why AWS gave no answer, or is not asked at all.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Failure {
     pub(crate) kind: FailureKind,
     pub(crate) message: String,

@@ -26,7 +26,10 @@ pub use self::lazy::LazySigningProvider;
 pub use self::local::LocalEd25519Provider;
 pub use self::mock::MockIdentityProvider;
 #[cfg(feature = "oidc")]
-pub use self::oidc::{OidcIdentity, OidcIdentityBuilder, OidcTokenVerifier, OidcTokenVerifierBuilder};
+pub use self::oidc::{
+    BearerError, BearerVerifier, BearerVerifierBuilder, OidcIdentity, OidcIdentityBuilder, OidcTokenVerifier,
+    OidcTokenVerifierBuilder, ValidatedToken,
+};
 #[cfg(feature = "spire")]
 pub use self::spire::{SpiffeIdentityProvider, SpireProvider};
 pub use self::static_identity::StaticIdentity;

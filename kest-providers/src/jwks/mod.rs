@@ -84,6 +84,10 @@ impl KeySource for JwksUrl {
         let keys = self.remote.current_blocking().map_err(|error| KeyError::Source(Box::new(error)))?;
         Ok(Some(Jwks::clone(&keys)))
     }
+
+    fn may_block(&self) -> bool {
+        self.remote.at_hand().is_none()
+    }
 }
 
 /// Settings of a [`JwksUrl`].

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use kest_core::canonical;
 use kest_core::error::{PolicyErrorKind, PolicyUnavailable};
 use kest_core::policy::{Decision, InputDocument, PolicyEngine, PolicyRequest};
 use serde::Deserialize;
@@ -70,15 +71,14 @@ impl CaseTable {
     /// Reads a table from its JSON text.
     ///
     /// # Errors
-    /// When the text is no such table, has unknown members, no case at all, or two cases of one name.
+    /// When the text is no such table, has unknown members or a member twice, no case at all, or two cases of one name.
     pub fn parse(text: &str) -> Result<Self, CaseTableError> {
         if text.len() > MAX_TABLE {
             return Err(CaseTableError::new(format!("the table of cases is longer than {MAX_TABLE} bytes")));
         }
-        let table: RawTable = serde_json::from_str(text).map_err(|error| CaseTableError {
-            message: format!("the table of cases cannot be read: {error}"),
-            source: Some(error.into()),
-        })?;
+        let table: RawTable = serde_json::from_str(text).map_err(CaseTableError::unreadable)?;
+        // Of a member that is there twice, in attributes say, the first would be lost.
+        canonical::parse_strict(text.as_bytes()).map_err(CaseTableError::unreadable)?;
         let mut names = BTreeSet::new();
         for case in &table.cases {
             if case.name.trim().is_empty() {
@@ -247,6 +247,10 @@ pub struct CaseTableError {
 impl CaseTableError {
     fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), source: None }
+    }
+
+    fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self { message: format!("the table of cases cannot be read: {error}"), source: Some(error.into()) }
     }
 }
 

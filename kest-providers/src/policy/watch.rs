@@ -1,5 +1,6 @@
 //! Sets of policies that are exchanged while calls run: by hand, or by a thread that looks at the folder.
 
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::thread;
@@ -117,8 +118,11 @@ impl<O: Origin> Drop for Live<O> {
 
 impl<O: Origin> Shared<O> {
     fn take_over(&self, set: O::Set) {
-        *self.set.write() = Arc::new(set);
+        let set = Arc::new(set);
+        let old = mem::replace(&mut *self.set.write(), set);
         *self.failed.lock() = None;
+        // Calls that want the new set do not wait until the old one is freed.
+        drop(old);
     }
 }
 

@@ -2,6 +2,7 @@
 #![cfg(feature = "avp")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+mod credentials;
 mod fake;
 
 use std::env;

@@ -26,6 +26,8 @@ pub(crate) enum Reply {
     Silent(Vec<u8>),
     /// These bytes, then the others again and again until the client gives up.
     Endless(Vec<u8>, Vec<u8>),
+    /// These bytes as they are, after this time; the connection stays.
+    Slow(Duration, Vec<u8>),
     /// 200 with this body, once [`Server::open`] was called.
     Held(String),
 }
@@ -227,6 +229,10 @@ fn converse(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
             Reply::Endless(first, again) => {
                 stream.write_all(&first)?;
                 return until_closed(&mut stream, &again);
+            }
+            Reply::Slow(time, bytes) => {
+                thread::sleep(time);
+                stream.write_all(&bytes)?;
             }
             Reply::Held(body) => {
                 let state = shared.state.lock().unwrap();

@@ -125,17 +125,13 @@ impl Sync {
     }
 
     fn ask(&self) -> Result<Remote, Unusable> {
-        let from_environment = || env::var("KEST_OPA_URL").ok().filter(|url| !url.is_empty());
         let url = match (&self.opa, &self.avp) {
             (Some(url), _) => Some(url.clone()),
             (None, Some(_)) => {
                 self.server.unused()?;
                 None
             }
-            (None, None) => Some(from_environment().ok_or_else(|| {
-                let fix = "give --opa URL, set `KEST_OPA_URL`, or give --avp STORE_ID";
-                Unusable(format!("no server is named: {fix}"))
-            })?),
+            (None, None) => Some(from_environment()?),
         };
         let mut all = Remote::default();
         if let Some(url) = url {
@@ -150,6 +146,16 @@ impl Sync {
     fn write(&self, out: Out, answer: &Answer) -> Result<(), Unusable> {
         if self.json { out.json(answer) } else { out.write(&human(out, answer)) }
     }
+}
+
+fn from_environment() -> Result<String, Unusable> {
+    let Some(url) = env::var_os("KEST_OPA_URL").filter(|url| !url.is_empty()) else {
+        let fix = "give --opa URL, set `KEST_OPA_URL`, or give --avp STORE_ID";
+        return Err(Unusable(format!("no server is named: {fix}")));
+    };
+    // What it holds may be a password, and is not shown.
+    let not_text = |_| Unusable("`KEST_OPA_URL` is not UTF-8; set it to a URL, or give --opa URL".to_owned());
+    url.into_string().map_err(not_text)
 }
 
 fn shown(path: &Path) -> String {

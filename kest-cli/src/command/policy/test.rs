@@ -218,6 +218,7 @@ impl Test {
                 text.push_str(&format!("     case     {}\n", text::message(&difference.case)));
                 text.push_str(&format!("     expected {}\n", text::message(&difference.expected)));
                 let reason = match (&difference.reason, difference.got) {
+                    (None, "deny") => " without a reason".to_owned(),
                     (None, _) => String::new(),
                     (Some(reason), "deny") => format!(" because `{reason}`"),
                     (Some(message), _) => format!(": {message}"),

@@ -211,7 +211,7 @@ impl OidcTokenVerifierBuilder {
 }
 
 /// Where the keys of an issuer are.
-fn place(issuer: &str, jwks_uri: Option<&str>) -> Result<Place, JwksError> {
+pub(super) fn place(issuer: &str, jwks_uri: Option<&str>) -> Result<Place, JwksError> {
     let issuer = Issuer::parse(issuer)?;
     match jwks_uri {
         Some(uri) => key_url(uri).map(Place::Url),

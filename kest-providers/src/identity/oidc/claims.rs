@@ -99,6 +99,18 @@ impl Claims {
         })
     }
 
+    /// Whether one of these names is among the token's audiences.
+    pub(super) fn is_for_one_of(&self, names: &[Box<str>]) -> Result<(), Failure> {
+        if names.iter().any(|name| self.audiences.iter().any(|found| **found == **name)) {
+            return Ok(());
+        }
+        let found = self.audiences.iter().take(4).map(|name| Quoted(name).to_string()).collect::<Vec<_>>();
+        Err(Failure::untrusted(format!(
+            "the token is for audience {}, not for this service; request one for it",
+            found.join(", ")
+        )))
+    }
+
     /// Whether the token is for this audience, or for the key of that thumbprint.
     pub(super) fn is_for(&self, audience: &Audience, thumbprint: &str) -> Result<(), Failure> {
         let named = match audience {

@@ -25,6 +25,11 @@ impl Failure {
         Self::new(IdentityErrorKind::Untrusted, message)
     }
 
+    /// Whether the issuer's keys could not be had, so that nothing is known.
+    pub(super) fn is_of_keys(&self) -> bool {
+        self.source.is_some()
+    }
+
     pub(super) fn kind(&self) -> IdentityErrorKind {
         self.kind
     }

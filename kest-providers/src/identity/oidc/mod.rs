@@ -1,5 +1,6 @@
 //! Identity from an OpenID Connect token. Spec §10.
 
+mod bearer;
 mod binding;
 mod builder;
 mod check;
@@ -17,6 +18,7 @@ use kest_core::identity::{BoxFuture, IdentityAttributes, IdentityProvider};
 use kest_core::jws::Jws;
 use kest_core::keys::Jwks;
 
+pub use self::bearer::{BearerError, BearerVerifier, BearerVerifierBuilder, ValidatedToken};
 pub use self::binding::{OidcTokenVerifier, OidcTokenVerifierBuilder};
 pub use self::builder::OidcIdentityBuilder;
 use self::failure::bridged;

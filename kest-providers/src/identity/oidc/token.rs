@@ -18,6 +18,8 @@ pub(super) struct Unchecked<'t> {
     pub(super) input: &'t [u8],
     pub(super) signature: Vec<u8>,
     pub(super) claims: Map<String, Value>,
+    /// Whether its type says so. RFC 9068 §2.1.
+    pub(super) is_access_token: bool,
 }
 
 impl<'t> Unchecked<'t> {
@@ -50,10 +52,8 @@ impl<'t> Unchecked<'t> {
             },
             input,
             signature,
-            claims: {
-                kind(&header)?;
-                claims
-            },
+            is_access_token: kind(&header)? == "at+jwt",
+            claims,
         })
     }
 
@@ -103,14 +103,15 @@ fn algorithm(name: &str) -> Result<Algorithm, Failure> {
 }
 
 /// RFC 8725 §3.11: other kinds of JWT prove other things.
-fn kind(header: &Map<String, Value>) -> Result<(), Failure> {
+fn kind(header: &Map<String, Value>) -> Result<&'static str, Failure> {
     if !header.contains_key("typ") {
-        return Ok(());
+        return Ok("jwt");
     }
     let typ = text(header, "typ")?.to_ascii_lowercase();
     // RFC 7519 §5.1, RFC 9068 §2.1; RFC 7515 §4.1.9: with or without `application/`.
     match typ.strip_prefix("application/").unwrap_or(&typ) {
-        "jwt" | "at+jwt" => Ok(()),
+        "jwt" => Ok("jwt"),
+        "at+jwt" => Ok("at+jwt"),
         _ => Err(Failure::untrusted(format!(
             "the token is of type {}; give an ID token or an access token",
             Quoted(&typ)

@@ -69,6 +69,17 @@ pub(super) fn validate(
     Ok(Proven { id: id.as_str().into(), expires_at_ms: not_after.saturating_mul(1_000) })
 }
 
+/// The SPIFFE ID of the workload that a certificate is made out to, SPIFFE X509-SVID §2 to §4.
+///
+/// It says what the certificate claims, and nothing about whether that is so: for a certificate that a handshake has
+/// validated, with a configuration of [`SpireProvider`](super::SpireProvider).
+///
+/// # Errors
+/// When it is no X.509-SVID of a workload.
+pub fn svid_workload(certificate: &CertificateDer<'_>) -> Result<Arc<str>, IdentityError> {
+    Ok(workload(&read(certificate)?)?.as_str().into())
+}
+
 fn read<'a>(der: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, IdentityError> {
     match X509Certificate::from_der(der) {
         Ok(([], certificate)) => Ok(certificate),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use kest_core::error::IdentityError;
+use kest_core::identity::IdentityProvider;
 use kest_core::keys::{Jwks, KeyError};
 use kest_core::verify::{Authorities, KeySource, SpiffeId, TrustBundles};
 
@@ -42,6 +43,11 @@ impl SpireProvider {
 }
 
 impl KeySource for SpireKeys {
+    /// Only before the agent's first answer.
+    fn may_block(&self) -> bool {
+        self.0.ready().is_some()
+    }
+
     /// None: a workload's keys change with each rotation, and its certificates say which they are.
     fn keys(&self, _principal: &str) -> Result<Option<Jwks>, KeyError> {
         Ok(None)

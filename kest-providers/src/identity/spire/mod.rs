@@ -27,6 +27,7 @@ use kest_core::verify::Authorities;
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
+pub use self::chain::svid_workload;
 pub use self::keys::SpireKeys;
 pub use self::peers::PeerAuthorizer;
 pub use self::settings::{DEFAULT_ENDPOINT, ENDPOINT_VARIABLE, SpireProviderBuilder, TlsMinVersion};

@@ -115,6 +115,18 @@ pub(super) fn no_turn(asked: &Asked<'_>, max_connections: usize) -> PolicyUnavai
     )
 }
 
+/// What a request needs was not found in its time. It is still looked for.
+pub(super) fn not_ready(request: &Request<'_>, what: &str) -> PolicyUnavailable {
+    let Request { action, place, timeout } = request;
+    PolicyUnavailable::new(
+        PolicyErrorKind::Timeout,
+        format!(
+            "`{action}` could not be sent to {place}: no {what} came within {timeout:?}; later requests use what is \
+             still looked for, so await `initialize()` at the start, or raise `timeout`"
+        ),
+    )
+}
+
 /// Why a request failed.
 pub(super) fn failed<E>(
     request: &Request<'_>,

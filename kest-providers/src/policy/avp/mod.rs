@@ -2,6 +2,7 @@
 
 mod answer;
 mod client;
+mod credentials;
 mod listing;
 mod question;
 mod settings;
@@ -38,7 +39,9 @@ use crate::bridge;
 /// [`UnknownPolicy`](kest_core::error::PolicyErrorKind::UnknownPolicy). Where it may not be read, the answer stays a
 /// denial, and its reason says so.
 ///
-/// Nothing is contacted before the first use, or [`Self::initialize`]. Nothing is tried twice.
+/// Nothing is contacted before the first use, or [`Self::initialize`]. Nothing is tried twice. Credentials are looked
+/// for by one task for all decisions, and renewed before they expire; one that takes longer than a decision may is
+/// there for a later one.
 ///
 /// ```no_run
 /// # use kest_providers::policy::AvpEngine;
@@ -72,7 +75,7 @@ impl AvpEngine {
     }
 
     /// Finds credentials and connects now, in up to ten seconds, rather than within the time limit of the first
-    /// decision. Reads the store's list of policies for that, if it may.
+    /// decisions: until credentials are there, these fail. Reads the store's list of policies for that, if it may.
     ///
     /// # Errors
     /// When there are no credentials, or the store cannot be asked.

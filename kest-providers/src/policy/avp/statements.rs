@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 
 use super::AvpEngine;
 use super::answer;
-use super::client::{Shared, Store};
+use super::client::{Budget, FIRST, Shared, Store};
 use crate::aws::Request;
 use crate::bridge;
 
@@ -38,7 +38,7 @@ const TRIES: usize = 5;
 const PAUSE: Duration = Duration::from_millis(500);
 
 impl AvpEngine {
-    /// Every policy of the store, by id. Blocks; each answer has the time of one decision.
+    /// Every policy of the store, by id. Blocks; credentials have ten seconds, and each answer the time of one decision.
     ///
     /// # Errors
     /// When the store cannot be asked, or has more than 10,000 policies.
@@ -50,10 +50,11 @@ impl AvpEngine {
 }
 
 impl Shared {
-    async fn stored_policies(&self) -> Result<Vec<StoredPolicy>, PolicyUnavailable> {
+    async fn stored_policies(self: &Arc<Self>) -> Result<Vec<StoredPolicy>, PolicyUnavailable> {
         let limit = self.settings().access.timeout;
-        let late = || Request { action: LIST, place: "AWS", timeout: limit }.timed_out();
-        let store = timeout(limit, self.store()).await.map_err(|_| late())??;
+        let first = Budget::new(FIRST.max(limit));
+        let request = Request { action: LIST, place: "AWS", timeout: first.timeout };
+        let store = self.ready(&request, &first).await?;
         let (mut policies, mut next) = (Vec::new(), None);
         for _ in 0..MOST_PAGES {
             let request = Request { action: LIST, place: &store.place, timeout: limit };

@@ -3,6 +3,7 @@
 mod asked;
 mod conditions;
 mod hierarchy;
+mod paths;
 mod policy;
 mod reads;
 mod schema;
@@ -232,8 +233,8 @@ impl Origin for CedarEngineBuilder {
     }
 }
 
-/// What [`statements`] lets pass takes the parser and the validator some 20 MiB at most, without optimisation. The
-/// evaluator looks after its stack itself.
+/// What [`statements`] lets pass takes the parser and the validator some 20 MiB at most, and the evaluator some 40,
+/// without optimisation.
 const STACK: usize = 64 * 1024 * 1024;
 
 fn on_a_large_stack<T: Send>(

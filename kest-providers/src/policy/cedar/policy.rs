@@ -10,13 +10,12 @@ use kest_core::error::PolicyUnavailable;
 use sha2::{Digest, Sha256};
 
 use super::asked::Wanted;
-use super::hierarchy;
 use super::reads::reads;
 use super::schema::Schema;
 use super::scope::Scope;
 use super::set::Types;
 use super::statements::{check_nesting, lines, place};
-use super::{Source, refuse};
+use super::{Source, hierarchy, paths, refuse};
 use crate::policy::reason::bounded;
 
 /// A policy of the set: all statements of its file.
@@ -46,7 +45,8 @@ impl Policy {
         let scope = Scope { types, action: &action, entities };
         for statement in &statements {
             scope.check(statement)?;
-            hierarchy::check(statement)?;
+            hierarchy::check(statement, &scope)?;
+            paths::check(statement)?;
         }
         let mut set = PolicySet::new();
         for statement in &statements {

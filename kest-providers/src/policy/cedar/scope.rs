@@ -2,8 +2,8 @@
 //! means that it forbids nothing.
 
 use cedar_policy::{
-    ActionConstraint, Entities, EntityTypeName, EntityUid, Policy as Statement, PrincipalConstraint,
-    ResourceConstraint,
+    ActionConstraint, Entities, EntityId, EntityTypeName, EntityUid, Policy as Statement,
+    PrincipalConstraint, ResourceConstraint,
 };
 use kest_core::error::PolicyUnavailable;
 
@@ -18,19 +18,32 @@ pub(super) struct Scope<'a> {
 }
 
 impl Scope<'_> {
+    /// Whether it is the action of the policy, or a group that has it.
+    fn is_action(&self, uid: &EntityUid) -> bool {
+        uid == self.action || self.entities.is_ancestor_of(uid, self.action)
+    }
+
+    /// The same of an id alone.
+    pub(super) fn is_action_named(&self, id: &str) -> bool {
+        self.is_action(&EntityUid::from_type_name_and_id(self.types.action.clone(), EntityId::new(id)))
+    }
+
+    /// What is said of an action that is another.
+    pub(super) fn never(&self) -> String {
+        let action = self.action;
+        format!("the action of this policy is never `{action}`; write `action == {action}`")
+    }
+
     pub(super) fn check(&self, statement: &Statement) -> Result<(), PolicyUnavailable> {
         let place = statement.id();
         let action = self.action;
-        let is_action = |uid: &EntityUid| uid == action || self.entities.is_ancestor_of(uid, action);
         let matches = match statement.action_constraint() {
             ActionConstraint::Any => true,
             ActionConstraint::Eq(uid) => uid == *action,
-            ActionConstraint::In(uids) => uids.iter().any(is_action),
+            ActionConstraint::In(uids) => uids.iter().any(|uid| self.is_action(uid)),
         };
         if !matches {
-            return Err(refuse(format!(
-                "{place}: the action of this policy is never `{action}`; write `action == {action}`"
-            )));
+            return Err(refuse(format!("{place}: {}", self.never())));
         }
         let wrong = |what: &str, ty: &EntityTypeName| {
             refuse(format!(

@@ -4,14 +4,17 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use cedar_policy::{Authorizer, Decision as Answer, Entities, EntityTypeName, Request, Response};
+use cedar_policy::{
+    AuthorizationError, Authorizer, Decision as Answer, Entities, EntityTypeName, EvaluationError, Request,
+    Response,
+};
 use kest_core::error::{PolicyErrorKind, PolicyUnavailable};
 use kest_core::policy::{Decision, PolicyInput};
 
 use super::asked::Asked;
 use super::policy::Policy;
 use super::schema::Schema;
-use super::{Source, refuse};
+use super::{STACK, Source, refuse};
 use crate::policy::cedar_form;
 
 /// Policies by name, and what evaluates them.
@@ -84,24 +87,47 @@ impl Set {
         }
     }
 
+    /// What of an input the schema does not take, as the end of a message.
+    fn misfit(&self, policy: &Policy, input: &PolicyInput<'_>) -> String {
+        let Types { principal, resource, .. } = &self.types;
+        let schema = self.schema.as_ref();
+        let asked = [
+            ("principal", principal, cedar_form::principal(input)),
+            ("resource", resource, cedar_form::resource(input)),
+        ];
+        let listed = |ty, id| schema.is_none_or(|schema| schema.lists(ty, id));
+        if let Some((whose, ty, _)) = asked.into_iter().find(|(_, ty, id)| !listed(ty, id)) {
+            return format!("the {whose} is none of the `{ty}` entities that it lists");
+        }
+        let found = policy.wanted.missing(input);
+        let found = found.or_else(|| schema?.misfit(&policy.action, input));
+        found.unwrap_or_else(|| "it has another type than declared".to_owned())
+    }
+
     fn respond(&self, policy: &Policy, input: &PolicyInput<'_>) -> Result<Response, PolicyUnavailable> {
         let asked = input.shared(|| Asked::of(input, &self.types));
         let (principal, resource, context) = asked.request(input, &policy.wanted)?;
-        let schema = self.schema.as_ref();
-        let request =
-            Request::new(principal, policy.action.clone(), resource, context, schema.map(Schema::checker))
-                // The error's own text shows the whole context.
-                .map_err(|_| {
-                    let (file, missing) = (&policy.file, policy.wanted.missing(input));
-                    let hint =
-                        missing.unwrap_or_else(|| "a member has another type than declared".to_owned());
-                    PolicyUnavailable::new(
-                        PolicyErrorKind::Input,
-                        format!("the input does not fit the schema of policy `{file}`: {hint}"),
-                    )
-                })?;
-        Ok(self.authorizer.is_authorized(&request, &policy.statements, &self.entities))
+        let checker = self.schema.as_ref().map(Schema::checker);
+        let request = Request::new(principal, policy.action.clone(), resource, context, checker)
+            // The error's own text shows the whole context.
+            .map_err(|_| {
+                let (file, hint) = (&policy.file, self.misfit(policy, input));
+                PolicyUnavailable::new(
+                    PolicyErrorKind::Input,
+                    format!("the input does not fit the schema of policy `{file}`: {hint}"),
+                )
+            })?;
+        let answer = || self.authorizer.is_authorized(&request, &policy.statements, &self.entities);
+        let response = answer();
+        // The evaluator gives up where little of the caller's stack is left.
+        Ok(if gave_up(&response) { stacker::grow(STACK, answer) } else { response })
     }
+}
+
+fn gave_up(response: &Response) -> bool {
+    response.diagnostics().errors().any(|AuthorizationError::PolicyEvaluationError(error)| {
+        matches!(error.inner(), EvaluationError::RecursionLimit(_))
+    })
 }
 
 impl Types {

@@ -34,7 +34,7 @@ const MAX_CHAIN: usize = 1_000;
 
 /// What the library reads recursively must not exhaust the stack.
 pub(super) fn check_nesting(source: &Source) -> Result<(), PolicyUnavailable> {
-    let (mut nesting, mut chain, mut last) = (0_usize, 0, [b' '; 3]);
+    let (mut nesting, mut chain, mut word) = (0_usize, 0, Vec::new());
     let mut fault = None;
     scan(&source.text, |line, byte| {
         match byte {
@@ -43,12 +43,15 @@ pub(super) fn check_nesting(source: &Source) -> Result<(), PolicyUnavailable> {
             b')' | b']' | b'}' => nesting = nesting.saturating_sub(1),
             _ => {}
         }
-        let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-        let [before, first, second] = last;
         let sign = matches!(byte, b'&' | b'|' | b'+' | b'-' | b'*' | b'!' | b'.' | b'[');
-        let branch = !word(before) && [first, second] == *b"if" && !word(byte);
-        chain += usize::from(sign) + usize::from(branch);
-        last = [first, second, byte];
+        chain += usize::from(sign);
+        if byte.is_ascii_alphanumeric() || byte == b'_' {
+            word.push(byte);
+        } else {
+            // Of the conditions of a policy the library makes a row of `&&`.
+            chain += usize::from(matches!(&*word, b"if" | b"when" | b"unless"));
+            word.clear();
+        }
         if nesting > MAX_NESTING {
             fault.get_or_insert((line, format!("brackets are nested more than {MAX_NESTING} deep")));
         }

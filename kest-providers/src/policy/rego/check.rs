@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use kest_core::error::PolicyUnavailable;
 use regorus::unstable::BUILTINS;
 
-use super::outline::{Outline, Path, RuleOutline, meets};
+use super::outline::{Kind, Outline, Path, RuleOutline, meets};
 use super::refuse;
 
 /// Built-ins that are refused even where the library has them: they do nothing, or not what OPA's do, or are
@@ -45,6 +45,7 @@ pub(super) fn check(modules: &[Outline]) -> Result<(), PolicyUnavailable> {
     for module in modules {
         check_shape(module)?;
         check_definitions(module)?;
+        check_allow(module)?;
         check_builtins(module)?;
         check_overlap(module, modules)?;
     }
@@ -106,6 +107,26 @@ fn check_definitions(module: &Outline) -> Result<(), PolicyUnavailable> {
             if let Some((above, _)) = above {
                 return conflict(rule, above);
             }
+        }
+    }
+    Ok(())
+}
+
+/// Only `true` allows: what makes `allow` anything but a boolean is a slip.
+fn check_allow(module: &Outline) -> Result<(), PolicyUnavailable> {
+    let allow = path_of(&module.package, "allow");
+    let refused = |rule: &RuleOutline, what: &str| {
+        Err(refuse(format!(
+            "{}:{}: `allow` is {what}, and only the boolean `true` allows; write `allow if …`",
+            module.file, rule.line
+        )))
+    };
+    for rule in module.rules.iter().filter(|rule| rule.path == allow) {
+        match rule.kind {
+            Kind::Set => return refused(rule, "a set"),
+            Kind::Members => return refused(rule, "an object"),
+            Kind::Value if rule.no_boolean => return refused(rule, "no boolean"),
+            Kind::Value | Kind::Function(_) => {}
         }
     }
     Ok(())

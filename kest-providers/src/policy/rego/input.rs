@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use kest_core::policy::{Environment, Object, PolicyInput, Subject, Tier};
+use kest_core::policy::{Environment, Object, PolicyInput, Subject};
 use once_cell::sync::OnceCell;
 use regorus::Value;
 use serde_json::Value as Json;
+
+use super::reads::Reads;
 
 /// A number that a Rego value cannot hold.
 #[derive(Debug)]
@@ -18,74 +20,24 @@ impl Unrepresentable {
     }
 }
 
-/// Names of members, made once per thread: shared ones would make threads contend for their counters.
-macro_rules! names {
-    ($($name:ident)*) => {
-        struct Names { $($name: Value),* }
-
-        impl Names {
-            fn new() -> Self {
-                Self { $($name: Value::from(stringify!($name))),* }
-            }
+/// The input document of spec §11, as far as it is read.
+///
+/// The whole document, and its members that are read as a whole, are built once for all policies of a call and tier.
+pub(super) fn document(input: &PolicyInput<'_>, reads: &Reads) -> Result<Value, Unrepresentable> {
+    match reads {
+        Reads::Whole => {
+            let forms = input.shared(Forms::default);
+            let whole = || NAMES.with(|names| part(&names.input, |name, reads| member(input, name, reads)));
+            forms.whole.get_or_try_init(whole).cloned()
         }
-    };
-}
-
-names! {
-    active_deviations agent application attributes enterprise environment function id identity inherited_taints
-    inherited_trust_score is_root object operation parent_hash parent_hashes platform policy_names policy_tier
-    removed_taints source_type subject taints task trust_override trust_score user workload
-}
-
-thread_local! {
-    static NAMES: Names = Names::new();
-}
-
-/// The members of the input that a policy can see at all.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Members {
-    environment: bool,
-    identity: bool,
-    object: bool,
-    subject: bool,
-    trust_score: bool,
-}
-
-impl Members {
-    pub(super) const ALL: Self =
-        Self { environment: true, identity: true, object: true, subject: true, trust_score: true };
-
-    pub(super) fn add(&mut self, member: &str) {
-        match member {
-            "environment" => self.environment = true,
-            "identity" => self.identity = true,
-            "object" => self.object = true,
-            "subject" => self.subject = true,
-            "trust_score" => self.trust_score = true,
-            // No such member: undefined, whatever is built.
-            _ => {}
-        }
+        Reads::Members(members) => part(members, |name, reads| member(input, name, reads)),
     }
 }
 
-/// The input document of spec §11, as far as it is asked for.
+/// Parts of one input as Rego values, each built when a policy first reads it as a whole.
 ///
-/// What takes time to build is built once for all policies of a call and tier.
-pub(super) fn document(input: &PolicyInput<'_>, members: Members) -> Result<Value, Unrepresentable> {
-    if members.environment || members.object || members.subject {
-        let forms = input.shared(Forms::default);
-        if members == Members::ALL {
-            return forms.whole.get_or_try_init(|| forms.document(input, members)).cloned();
-        }
-        return forms.document(input, members);
-    }
-    Forms::default().document(input, members)
-}
-
-/// The members of one input as Rego values, each built when a policy first reads it.
-///
-/// INVARIANT: they follow from the input alone, see [`PolicyInput::shared`]. Which policy asks first, and for which
-/// members, decides only when they are built.
+/// INVARIANT: they follow from the input alone, see [`PolicyInput::shared`]. Which policy asks first decides only when
+/// they are built. What a policy reads of a part is built for that policy.
 #[derive(Default)]
 struct Forms {
     environment: OnceCell<Value>,
@@ -94,77 +46,130 @@ struct Forms {
     whole: OnceCell<Value>,
 }
 
-impl Forms {
-    fn document(&self, input: &PolicyInput<'_>, members: Members) -> Result<Value, Unrepresentable> {
-        NAMES.with(|n| {
-            let mut all = BTreeMap::new();
-            if members.environment {
-                let value = self.environment.get_or_init(|| environment(n, &input.environment));
-                all.insert(n.environment.clone(), value.clone());
-            }
-            if members.identity {
-                all.insert(n.identity.clone(), Value::from(input.identity));
-            }
-            if members.object {
-                let value = self.object.get_or_try_init(|| object(n, &input.object))?;
-                all.insert(n.object.clone(), value.clone());
-            }
-            if members.subject {
-                let value = self.subject.get_or_try_init(|| subject(n, &input.subject))?;
-                all.insert(n.subject.clone(), value.clone());
-            }
-            if members.trust_score {
-                all.insert(n.trust_score.clone(), score(input.trust_score));
-            }
-            Ok(Value::from(all))
-        })
+type Members = [(Arc<str>, Reads)];
+
+/// Names of all members, made once per thread: shared ones would make threads contend for their counters.
+struct Names {
+    environment: Box<Members>,
+    input: Box<Members>,
+    object: Box<Members>,
+    subject: Box<Members>,
+}
+
+thread_local! {
+    static NAMES: Names = Names::new();
+}
+
+impl Names {
+    fn new() -> Self {
+        let all = |names: &[&str]| names.iter().map(|&name| (name.into(), Reads::Whole)).collect();
+        Self {
+            environment: all(&[
+                "active_deviations",
+                "function",
+                "inherited_taints",
+                "inherited_trust_score",
+                "is_root",
+                "operation",
+                "parent_hash",
+                "parent_hashes",
+                "policy_names",
+                "policy_tier",
+                "removed_taints",
+                "source_type",
+                "trust_override",
+            ]),
+            input: all(&["environment", "identity", "object", "subject", "trust_score"]),
+            object: all(&["attributes", "id"]),
+            subject: all(&["agent", "taints", "task", "trust_score", "user", "workload"]),
+        }
     }
 }
 
-// In each array the names are sorted: a `BTreeMap` is then built in one pass.
-
-fn subject(n: &Names, subject: &Subject<'_>) -> Result<Value, Unrepresentable> {
-    let key = Value::clone;
-    Ok(Value::from(BTreeMap::from([
-        (key(&n.agent), optional(subject.agent)?),
-        (key(&n.taints), shared(subject.taints)),
-        (key(&n.task), optional(subject.task)?),
-        (key(&n.trust_score), score(subject.trust_score)),
-        (key(&n.user), optional(subject.user)?),
-        (key(&n.workload), Value::from(subject.workload)),
-    ])))
+/// An object of those members that are there.
+fn part(
+    members: &Members,
+    get: impl Fn(&str, &Reads) -> Result<Option<Value>, Unrepresentable>,
+) -> Result<Value, Unrepresentable> {
+    let mut all = BTreeMap::new();
+    for (name, reads) in members {
+        if let Some(value) = get(name, reads)? {
+            all.insert(Value::String(Arc::clone(name)), value);
+        }
+    }
+    Ok(Value::from(all))
 }
 
-fn object(n: &Names, object: &Object<'_>) -> Result<Value, Unrepresentable> {
-    Ok(Value::from(BTreeMap::from([
-        (n.attributes.clone(), json(object.attributes)?),
-        (n.id.clone(), text(object.id)),
-    ])))
+// INVARIANT: a member that is there is never left out, for whatever reads say; and below a value that is no object
+// there is nothing to read, so it is given as it is.
+
+fn member(input: &PolicyInput<'_>, name: &str, reads: &Reads) -> Result<Option<Value>, Unrepresentable> {
+    let forms = || input.shared(Forms::default);
+    let (subject_of, object_of, environment_of) = (&input.subject, &input.object, &input.environment);
+    Ok(Some(match (name, reads) {
+        ("environment", Reads::Members(members)) => {
+            part(members, |name, _| environment(environment_of, name))?
+        }
+        ("environment", Reads::Whole) => {
+            let all = |names: &Names| part(&names.environment, |name, _| environment(environment_of, name));
+            forms().environment.get_or_try_init(|| NAMES.with(all))?.clone()
+        }
+        ("object", Reads::Members(members)) => part(members, |name, reads| object(object_of, name, reads))?,
+        ("object", Reads::Whole) => {
+            let all = |names: &Names| part(&names.object, |name, reads| object(object_of, name, reads));
+            forms().object.get_or_try_init(|| NAMES.with(all))?.clone()
+        }
+        ("subject", Reads::Members(members)) => {
+            part(members, |name, reads| subject(subject_of, name, reads))?
+        }
+        ("subject", Reads::Whole) => {
+            let all = |names: &Names| part(&names.subject, |name, reads| subject(subject_of, name, reads));
+            forms().subject.get_or_try_init(|| NAMES.with(all))?.clone()
+        }
+        ("identity", _) => Value::from(input.identity),
+        ("trust_score", _) => score(input.trust_score),
+        // No such member: undefined, whatever is built.
+        _ => return Ok(None),
+    }))
 }
 
-fn environment(n: &Names, env: &Environment<'_>) -> Value {
-    let key = Value::clone;
-    let tier = match env.policy_tier {
-        Tier::Enterprise => &n.enterprise,
-        Tier::Platform => &n.platform,
-        Tier::Application => &n.application,
-        Tier::Function => &n.function,
-    };
-    Value::from(BTreeMap::from([
-        (key(&n.active_deviations), strings(env.active_deviations)),
-        (key(&n.function), Value::from(env.function)),
-        (key(&n.inherited_taints), shared(env.inherited_taints)),
-        (key(&n.inherited_trust_score), env.inherited_trust_score.map_or(Value::Null, score)),
-        (key(&n.is_root), Value::from(env.is_root)),
-        (key(&n.operation), Value::from(env.operation)),
-        (key(&n.parent_hash), Value::from(env.parent_hash)),
-        (key(&n.parent_hashes), strings(env.parent_hashes)),
-        (key(&n.policy_names), strings(env.policy_names)),
-        (key(&n.policy_tier), key(tier)),
-        (key(&n.removed_taints), shared(env.removed_taints)),
-        (key(&n.source_type), text(env.source_type)),
-        (key(&n.trust_override), env.trust_override.map_or(Value::Null, score)),
-    ]))
+fn subject(subject: &Subject<'_>, name: &str, reads: &Reads) -> Result<Option<Value>, Unrepresentable> {
+    Ok(Some(match name {
+        "agent" => optional(subject.agent, reads)?,
+        "taints" => shared(subject.taints),
+        "task" => optional(subject.task, reads)?,
+        "trust_score" => score(subject.trust_score),
+        "user" => optional(subject.user, reads)?,
+        "workload" => Value::from(subject.workload),
+        _ => return Ok(None),
+    }))
+}
+
+fn object(object: &Object<'_>, name: &str, reads: &Reads) -> Result<Option<Value>, Unrepresentable> {
+    Ok(Some(match name {
+        "attributes" => json(object.attributes, reads)?,
+        "id" => text(object.id),
+        _ => return Ok(None),
+    }))
+}
+
+fn environment(env: &Environment<'_>, name: &str) -> Result<Option<Value>, Unrepresentable> {
+    Ok(Some(match name {
+        "active_deviations" => strings(env.active_deviations),
+        "function" => Value::from(env.function),
+        "inherited_taints" => shared(env.inherited_taints),
+        "inherited_trust_score" => env.inherited_trust_score.map_or(Value::Null, score),
+        "is_root" => Value::from(env.is_root),
+        "operation" => Value::from(env.operation),
+        "parent_hash" => Value::from(env.parent_hash),
+        "parent_hashes" => strings(env.parent_hashes),
+        "policy_names" => strings(env.policy_names),
+        "policy_tier" => Value::from(env.policy_tier.as_str()),
+        "removed_taints" => shared(env.removed_taints),
+        "source_type" => text(env.source_type),
+        "trust_override" => env.trust_override.map_or(Value::Null, score),
+        _ => return Ok(None),
+    }))
 }
 
 fn score(score: u8) -> Value {
@@ -183,11 +188,11 @@ fn strings(list: &[String]) -> Value {
     Value::from(list.iter().map(|item| Value::from(item.as_str())).collect::<Vec<_>>())
 }
 
-fn optional(value: Option<&Json>) -> Result<Value, Unrepresentable> {
-    value.map_or(Ok(Value::Null), json)
+fn optional(value: Option<&Json>, reads: &Reads) -> Result<Value, Unrepresentable> {
+    value.map_or(Ok(Value::Null), |value| json(value, reads))
 }
 
-fn json(value: &Json) -> Result<Value, Unrepresentable> {
+fn json(value: &Json, reads: &Reads) -> Result<Value, Unrepresentable> {
     Ok(match value {
         Json::Null => Value::Null,
         Json::Bool(b) => Value::from(*b),
@@ -203,12 +208,21 @@ fn json(value: &Json) -> Result<Value, Unrepresentable> {
             }
         }
         Json::String(s) => Value::from(s.as_str()),
-        Json::Array(items) => Value::from(items.iter().map(json).collect::<Result<Vec<_>, _>>()?),
-        Json::Object(members) => Value::from(
-            members
-                .iter()
-                .map(|(name, value)| Ok((Value::from(name.as_str()), json(value)?)))
-                .collect::<Result<BTreeMap<_, _>, _>>()?,
-        ),
+        Json::Array(items) => {
+            Value::from(items.iter().map(|item| json(item, &Reads::Whole)).collect::<Result<Vec<_>, _>>()?)
+        }
+        Json::Object(all) => match reads {
+            Reads::Members(members) => {
+                part(members, |name, reads| all.get(name).map(|value| json(value, reads)).transpose())?
+            }
+            Reads::Whole => Value::from(
+                all.iter()
+                    .map(|(name, value)| Ok((Value::from(name.as_str()), json(value, reads)?)))
+                    .collect::<Result<BTreeMap<_, _>, _>>()?,
+            ),
+        },
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@ mod input;
 mod outline;
 mod parse;
 mod plain;
+mod reads;
 mod scan;
 mod set;
 

@@ -31,6 +31,8 @@ pub(super) struct RuleOutline {
     pub(super) kind: Kind,
     pub(super) is_default: bool,
     pub(super) line: u32,
+    /// Whether a value that it is given in so many words is no boolean.
+    pub(super) no_boolean: bool,
     /// How deep its expressions are.
     pub(super) depth: usize,
     pub(super) references: Vec<Reference>,
@@ -254,7 +256,44 @@ impl Names<'_> {
             }
         }
         let Walk { references, builtins, unknown, deepest: depth, .. } = walk;
-        RuleOutline { path, kind, is_default, line: rule.span().line, depth, references, builtins, unknown }
+        let no_boolean = values(rule).any(no_boolean);
+        let line = rule.span().line;
+        RuleOutline { path, kind, is_default, line, no_boolean, depth, references, builtins, unknown }
+    }
+}
+
+/// The values that a rule is given: of its head, and of each `else`.
+fn values(rule: &Rule) -> impl Iterator<Item = &Expr> {
+    let (first, bodies) = match rule {
+        Rule::Default { value, .. } => (Some(&**value), &[][..]),
+        Rule::Spec { head, bodies, .. } => {
+            let assign = match head {
+                RuleHead::Compr { assign, .. } | RuleHead::Func { assign, .. } => assign.as_ref(),
+                RuleHead::Set { .. } => None,
+            };
+            (assign.map(|assign| &*assign.value), &bodies[..])
+        }
+    };
+    first.into_iter().chain(bodies.iter().filter_map(|body| Some(&*body.assign.as_ref()?.value)))
+}
+
+/// Whether the expression alone says that its value is neither `true` nor `false`.
+fn no_boolean(expr: &Expr) -> bool {
+    match expr {
+        Expr::String { .. }
+        | Expr::RawString { .. }
+        | Expr::Number { .. }
+        | Expr::Null { .. }
+        | Expr::Array { .. }
+        | Expr::Set { .. }
+        | Expr::Object { .. }
+        | Expr::ArrayCompr { .. }
+        | Expr::SetCompr { .. }
+        | Expr::ObjectCompr { .. }
+        | Expr::UnaryExpr { .. }
+        | Expr::BinExpr { .. }
+        | Expr::ArithExpr { .. } => true,
+        _ => false,
     }
 }
 

@@ -12,12 +12,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use regorus::Value;
 use regorus::unstable::{Expr, Literal, Module, Rule, RuleHead};
 
-use super::input::Members;
 use super::outline::{constant_text, head};
 use super::parse::bare;
+use super::reads::Reads;
 
-/// If a rule of the module, and whatever it uses, is plain: which members of the input they read.
-pub(super) fn plain(module: &Module, rule: &str) -> Option<Members> {
+/// If a rule of the module, and whatever it uses, is plain: what they read of the input.
+pub(super) fn plain(module: &Module, rule: &str) -> Option<Reads> {
     let mut definitions: BTreeMap<&str, Vec<&Rule>> = BTreeMap::new();
     for rule in &module.policy {
         // `x.y` is a part of `x`, and in conflict with a rule of that name.
@@ -25,7 +25,7 @@ pub(super) fn plain(module: &Module, rule: &str) -> Option<Members> {
         definitions.entry(span.text()).or_default().push(rule);
     }
     let mut done = BTreeSet::new();
-    let mut uses = Uses { rules: vec![rule], members: Members::default() };
+    let mut uses = Uses { rules: vec![rule], reads: Reads::NOTHING };
     while let Some(name) = uses.rules.pop() {
         if !done.insert(name) {
             continue;
@@ -40,14 +40,14 @@ pub(super) fn plain(module: &Module, rule: &str) -> Option<Members> {
             }
         }
     }
-    Some(uses.members)
+    Some(uses.reads)
 }
 
 /// What plain rules use.
 struct Uses<'m> {
     /// Rules still to be looked at.
     rules: Vec<&'m str>,
-    members: Members,
+    reads: Reads,
 }
 
 enum Part {
@@ -106,25 +106,22 @@ fn plain_expr<'m>(expr: &'m Expr, uses: &mut Uses<'m>) -> bool {
         // Nothing declares variables here, so every name but `input` is a rule (`data` is looked up and not found).
         Expr::Var { span, .. } => {
             match span.text() {
-                "input" => uses.members = Members::ALL,
+                INPUT => uses.reads = Reads::Whole,
                 rule => uses.rules.push(rule),
             }
             true
         }
-        Expr::RefDot { refr, field, .. } if is_input(refr) => {
-            uses.members.add(field.0.text());
-            true
-        }
-        Expr::RefBrack { refr, index, .. } if is_input(refr) => constant_text(index).is_some_and(|member| {
-            uses.members.add(member);
-            true
-        }),
-        Expr::RefDot { refr, .. } => is_reference(refr) && plain_expr(refr, uses),
-        Expr::RefBrack { refr, index, .. } => {
-            let index =
-                matches!(&**index, Expr::String { .. } | Expr::RawString { .. } | Expr::Number { .. });
-            index && is_reference(refr) && plain_expr(refr, uses)
-        }
+        Expr::RefDot { .. } | Expr::RefBrack { .. } => match chain(expr) {
+            Some((INPUT, path)) => {
+                uses.reads.add(path.into_iter().map_while(|part| part));
+                true
+            }
+            Some((rule, _)) => {
+                uses.rules.push(rule);
+                true
+            }
+            None => false,
+        },
         Expr::BoolExpr { lhs, rhs, .. } => plain_expr(lhs, uses) && plain_expr(rhs, uses),
         Expr::Membership { key: None, value, collection, .. } => {
             plain_expr(value, uses) && plain_expr(collection, uses)
@@ -136,10 +133,31 @@ fn plain_expr<'m>(expr: &'m Expr, uses: &mut Uses<'m>) -> bool {
     }
 }
 
-fn is_input(expr: &Expr) -> bool {
-    matches!(expr, Expr::Var { span, .. } if span.text() == "input")
-}
+const INPUT: &str = "input";
 
-fn is_reference(expr: &Expr) -> bool {
-    matches!(expr, Expr::Var { .. } | Expr::RefDot { .. } | Expr::RefBrack { .. })
+/// The name that a reference starts with, and the members that it goes through: names, or nothing for a number. Only
+/// constants lead on, and the machine takes them for the very same names.
+fn chain(expr: &Expr) -> Option<(&str, Vec<Option<&str>>)> {
+    let mut path = Vec::new();
+    let mut rest = expr;
+    loop {
+        rest = match rest {
+            Expr::Var { span, .. } => {
+                path.reverse();
+                return Some((span.text(), path));
+            }
+            Expr::RefDot { refr, field, .. } => {
+                path.push(Some(field.0.text()));
+                refr
+            }
+            Expr::RefBrack { refr, index, .. } => {
+                match &**index {
+                    Expr::Number { .. } => path.push(None),
+                    index => path.push(Some(constant_text(index)?)),
+                }
+                refr
+            }
+            _ => return None,
+        };
+    }
 }

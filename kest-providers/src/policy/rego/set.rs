@@ -18,10 +18,11 @@ use sha2::{Digest, Sha256};
 
 use super::Source;
 use super::check::{check, path_of, refers_outside};
-use super::input::{self, Members};
+use super::input;
 use super::outline::Outline;
 use super::parse::{located, parse};
 use super::plain::plain;
+use super::reads::Reads;
 use super::refuse;
 
 /// Policies by name, and what evaluates them.
@@ -46,8 +47,15 @@ pub(super) struct Policy {
 struct Machine {
     program: Arc<Program>,
     /// What the program reads of the input.
-    members: Members,
-    idle: Pool<RegoVM>,
+    reads: Reads,
+    idle: Pool<Evaluator>,
+}
+
+/// What one call at a time evaluates with.
+struct Evaluator {
+    vm: RegoVM,
+    /// As the machine's.
+    reads: Reads,
 }
 
 const INSTRUCTIONS: usize = 1_000_000;
@@ -100,9 +108,9 @@ impl Set {
                 outline.rules.iter().any(|rule| rule.path == path && !rule.is_function())
             });
             // What the machine's compiler does not know is left to the interpreter.
-            let machine = plain(module, "allow").and_then(|members| {
+            let machine = plain(module, "allow").and_then(|reads| {
                 let program = Compiler::compile_from_policy(&compiled, &[&allow]).ok()?;
-                Some(Machine { program, members, idle: Pool::new() })
+                Some(Machine { program, reads, idle: Pool::new() })
             });
             let policy = Policy {
                 file: source.file.clone(),
@@ -129,11 +137,16 @@ impl Set {
 
     /// The value of the policy's `allow`.
     pub(super) fn allow(&self, policy: &Policy, input: &PolicyInput<'_>) -> Result<Value, PolicyUnavailable> {
+        let fail = |error| failed(policy, error);
         match &policy.machine {
-            Some(machine) => machine.run(document(policy, input, machine.members)?),
-            None => self.interpret(&policy.allow, document(policy, input, Members::ALL)?),
+            Some(machine) => {
+                let evaluator = machine.evaluator().map_err(fail)?;
+                let input = document(policy, input, &evaluator.reads)?;
+                machine.run(evaluator, input)
+            }
+            None => self.interpret(&policy.allow, document(policy, input, &Reads::Whole)?),
         }
-        .map_err(|error| failed(policy, error))
+        .map_err(fail)
     }
 
     /// The value of the policy's `reason`, if it has such a rule.
@@ -143,7 +156,7 @@ impl Set {
         input: &PolicyInput<'_>,
     ) -> Result<Option<Value>, PolicyUnavailable> {
         let Some(rule) = &policy.reason else { return Ok(None) };
-        let input = document(policy, input, Members::ALL)?;
+        let input = document(policy, input, &Reads::Whole)?;
         self.interpret(rule, input).map(Some).map_err(|error| failed(policy, error))
     }
 
@@ -163,21 +176,23 @@ impl Set {
 }
 
 impl Machine {
-    fn run(&self, input: Value) -> Result<Value, Failure> {
-        let mut vm = match self.idle.take() {
-            Some(vm) => vm,
-            None => {
-                let mut vm = RegoVM::new();
-                vm.load_program(Arc::clone(&self.program));
-                vm.set_data(Value::new_object())?;
-                vm.set_max_instructions(INSTRUCTIONS);
-                vm
-            }
-        };
+    fn evaluator(&self) -> Result<Evaluator, Failure> {
+        if let Some(evaluator) = self.idle.take() {
+            return Ok(evaluator);
+        }
+        let mut vm = RegoVM::new();
+        vm.load_program(Arc::clone(&self.program));
+        vm.set_data(Value::new_object())?;
+        vm.set_max_instructions(INSTRUCTIONS);
+        Ok(Evaluator { vm, reads: self.reads.apart() })
+    }
+
+    fn run(&self, mut evaluator: Evaluator, input: Value) -> Result<Value, Failure> {
+        let vm = &mut evaluator.vm;
         vm.set_input(input);
         let value = caught(|| vm.execute_entry_point_by_index(0))??;
         vm.set_input(Value::Undefined);
-        self.idle.put(vm);
+        self.idle.put(evaluator);
         Ok(value)
     }
 }
@@ -223,8 +238,8 @@ impl From<VmError> for Failure {
     }
 }
 
-fn document(policy: &Policy, input: &PolicyInput<'_>, members: Members) -> Result<Value, PolicyUnavailable> {
-    input::document(input, members).map_err(|error| {
+fn document(policy: &Policy, input: &PolicyInput<'_>, reads: &Reads) -> Result<Value, PolicyUnavailable> {
+    input::document(input, reads).map_err(|error| {
         PolicyUnavailable::new(
             PolicyErrorKind::Input,
             format!("policy `{}` cannot be given the number `{}`", policy.file, error.number()),

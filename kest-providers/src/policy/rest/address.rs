@@ -11,6 +11,7 @@ use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use url::{Host, Url};
 
+use super::names::Name;
 use super::refuse;
 use crate::address::{IN_THE_CLEAR, Plain, checked};
 use crate::masked::masked;
@@ -30,7 +31,7 @@ pub(super) struct Endpoint {
 #[derive(Debug)]
 enum Place {
     Addresses(Vec<SocketAddr>),
-    Name(String, u16),
+    Name(Name),
 }
 
 impl Endpoint {
@@ -60,7 +61,7 @@ impl Endpoint {
                 (IpAddr::V4(Ipv4Addr::LOCALHOST), port).into(),
                 (IpAddr::V6(Ipv6Addr::LOCALHOST), port).into(),
             ]),
-            Host::Domain(name) => Place::Name(name.to_owned(), port),
+            Host::Domain(name) => Place::Name(Name::new(name, port)),
             Host::Ipv4(ip) => Place::Addresses(vec![(ip, port).into()]),
             Host::Ipv6(ip) => Place::Addresses(vec![(ip, port).into()]),
         };
@@ -81,7 +82,7 @@ impl Endpoint {
     pub(super) async fn connect(&self) -> io::Result<TcpStream> {
         let stream = match &self.place {
             Place::Addresses(addresses) => TcpStream::connect(addresses.as_slice()).await?,
-            Place::Name(name, port) => TcpStream::connect((name.as_str(), *port)).await?,
+            Place::Name(name) => TcpStream::connect(name.addresses().await?.as_slice()).await?,
         };
         stream.set_nodelay(true)?;
         Ok(stream)

@@ -102,3 +102,39 @@ where
     });
     Ok(Connection { sender, used: false, task: task.abort_handle() })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::io::{ErrorKind, Read};
+    use std::net::{Ipv4Addr, TcpListener};
+    use std::pin::pin;
+    use std::task::Poll;
+
+    use super::*;
+    use crate::address::Plain;
+
+    #[tokio::test]
+    async fn a_connection_that_was_given_up_counts_until_it_is_closed() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let endpoint = Endpoint::new("the server", &url, Plain::Here).unwrap();
+        let pool = Pool::new(1, Duration::from_secs(60), Tls::new(b"").unwrap());
+        for _ in 0..5 {
+            let given_up = pool.connect(&endpoint).await.unwrap();
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.set_nonblocking(true).unwrap();
+            drop(given_up);
+            // Its socket is open until its task runs.
+            let mut next = pin!(pool.connect(&endpoint));
+            let waits = poll_fn(|context| Poll::Ready(next.as_mut().poll(context).is_pending())).await;
+            assert!(waits);
+            assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+            let next = next.await.unwrap();
+            assert_eq!(stream.read(&mut [0]).unwrap(), 0, "closed before there is another");
+            listener.accept().unwrap();
+            drop(next);
+        }
+    }
+}

@@ -7,6 +7,7 @@ mod address;
 mod answer;
 mod connection;
 mod credentials;
+mod names;
 mod settings;
 mod tls;
 mod turn;

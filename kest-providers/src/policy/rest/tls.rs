@@ -1,7 +1,7 @@
 //! Whom a policy server's certificate must come from: the system's authorities, and those that were given.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use kest_core::error::PolicyUnavailable;
 use rustls::crypto::aws_lc_rs;
@@ -9,15 +9,16 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::Verifier;
-use tokio::sync::OnceCell;
 use tokio_rustls::TlsConnector;
 
 use super::refuse;
+use crate::errand::Errand;
 
 /// Makes TLS connections. The system's authorities are read at the first one.
 pub(super) struct Tls {
     roots: Vec<CertificateDer<'static>>,
-    config: OnceCell<Arc<ClientConfig>>,
+    config: OnceLock<Arc<ClientConfig>>,
+    making: Errand<Result<Arc<ClientConfig>, rustls::Error>>,
 }
 
 impl Tls {
@@ -33,17 +34,24 @@ impl Tls {
         if roots.is_empty() && !pem.is_empty() {
             return Err(no());
         }
-        Ok(Self { roots, config: OnceCell::new() })
+        Ok(Self { roots, config: OnceLock::new(), making: Errand::default() })
     }
 
     pub(super) async fn connector(&self) -> io::Result<TlsConnector> {
-        let config = self.config.get_or_try_init(|| async {
-            let roots = self.roots.clone();
-            // The system's authorities are files.
-            let made = tokio::task::spawn_blocking(move || config(roots));
-            made.await.map_err(io::Error::other)?.map(Arc::new).map_err(io::Error::other)
-        });
-        Ok(TlsConnector::from(Arc::clone(config.await?)))
+        if let Some(config) = self.config.get() {
+            return Ok(TlsConnector::from(Arc::clone(config)));
+        }
+        let made = self.making.outcome(
+            |_| true,
+            || {
+                let roots = self.roots.clone();
+                // The system's authorities are files.
+                let made = tokio::task::spawn_blocking(move || config(roots));
+                async { made.await.map_err(|error| rustls::Error::General(error.to_string()))?.map(Arc::new) }
+            },
+        );
+        let made = made.await.map_err(io::Error::other)?.map_err(io::Error::other)?;
+        Ok(TlsConnector::from(Arc::clone(self.config.get_or_init(|| made))))
     }
 }
 

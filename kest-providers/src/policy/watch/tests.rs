@@ -173,3 +173,43 @@ fn the_thread_ends_with_the_engine_and_holds_nobody_up() {
         }
     }
 }
+
+/// A set that says when it is freed whether others could look at the one in force meanwhile.
+struct Guarded {
+    live: Arc<Mutex<Weak<Shared<Guards>>>>,
+    seen: Arc<Mutex<Vec<bool>>>,
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        if let Some(shared) = self.live.lock().upgrade() {
+            self.seen.lock().push(shared.set.try_read().is_some());
+        }
+    }
+}
+
+struct Guards {
+    live: Arc<Mutex<Weak<Shared<Guards>>>>,
+    seen: Arc<Mutex<Vec<bool>>>,
+}
+
+impl Origin for Guards {
+    type Set = Guarded;
+
+    fn read(&self) -> Result<Texts, PolicyUnavailable> {
+        Ok(Texts { policies: Vec::new(), schema: None })
+    }
+
+    fn build(&self, _: &Texts) -> Result<Guarded, PolicyUnavailable> {
+        Ok(Guarded { live: Arc::clone(&self.live), seen: Arc::clone(&self.seen) })
+    }
+}
+
+#[test]
+fn nobody_waits_until_the_old_set_is_freed() {
+    let (known, seen) = (Arc::new(Mutex::new(Weak::new())), Arc::new(Mutex::new(Vec::new())));
+    let live = Live::new(Guards { live: Arc::clone(&known), seen: Arc::clone(&seen) }, None).unwrap();
+    *known.lock() = Arc::downgrade(&live.shared);
+    live.reload().unwrap();
+    assert_eq!(*seen.lock(), [true]);
+}

@@ -1,0 +1,120 @@
+//! The lineage layer at work.
+
+use std::mem;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use kest_core::Kest;
+use kest_core::lineage::scope;
+use tower_service::Service;
+
+use super::info::LineageInfo;
+use super::returning::Returning;
+use crate::body::{Desk, LayerBody, LayerFuture};
+use crate::peer::PeerIdentity;
+use crate::problem::{Problem, ProblemKind};
+use crate::receive::{Received, Receiver};
+use crate::wire::Wire;
+
+/// What a layer and its services share.
+#[derive(Debug)]
+pub(super) struct Settings {
+    pub(super) kest: Kest,
+    pub(super) receiver: Receiver,
+    /// How lineage goes back, if it does.
+    pub(super) returns: Option<Wire>,
+}
+
+/// A service behind a [`LineageLayer`](super::LineageLayer).
+#[derive(Clone, Debug)]
+pub struct LineageService<S> {
+    inner: S,
+    settings: Arc<Settings>,
+}
+
+impl<S> LineageService<S> {
+    pub(super) fn new(inner: S, settings: Arc<Settings>) -> Self {
+        Self { inner, settings }
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for LineageService<S>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Send + 'static,
+    B: Send + 'static,
+    R: Body<Data = Bytes> + Send + 'static,
+    R::Error: Send + 'static,
+{
+    type Response = Response<LayerBody<R::Error>>;
+    type Error = S::Error;
+    type Future = LayerFuture<S::Error, R::Error>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        // The one that was found ready is the one to call.
+        let clone = self.inner.clone();
+        let inner = mem::replace(&mut self.inner, clone);
+        let settings = Arc::clone(&self.settings);
+        LayerFuture::new(move |desk| answer(inner, settings, request, desk))
+    }
+}
+
+async fn answer<S, B, R>(
+    inner: S,
+    settings: Arc<Settings>,
+    mut request: Request<B>,
+    desk: Desk<S::Error, R::Error>,
+) where
+    S: Service<Request<B>, Response = Response<R>>,
+    R: Body<Data = Bytes>,
+{
+    let peer = request.extensions().get::<PeerIdentity>().cloned();
+    let received = match misplaced(&request) {
+        Some(problem) => Err(problem),
+        None => settings.receiver.receive(request.headers(), peer.as_ref()).await,
+    };
+    let Received { lineage, said } = match received {
+        Ok(received) => received,
+        Err(problem) => return desk.refuse(problem.answer(request.headers())),
+    };
+    request.extensions_mut().insert(LineageInfo::new(lineage.as_ref(), peer));
+    let returning = match &settings.returns {
+        Some(wire) => Returning::asked(&request, wire),
+        None => Returning::No,
+    };
+    let served = desk.serve(inner, request, returning);
+    let scoped = match &lineage {
+        Some(believed) => believed.passport.scope(served),
+        None => scope(served),
+    };
+    // The scope holds the tips; the entries as they were read need no longer be kept.
+    drop(lineage);
+    // INVARIANT: a request goes on with nothing but what came with it, wherever the service runs.
+    scoped.apart().under(settings.kest.clone()).upstream(said).await;
+}
+
+/// What is said on whose behalf inside of the layer would be said outside of it.
+fn misplaced<B>(request: &Request<B>) -> Option<Problem> {
+    #[cfg(feature = "oidc")]
+    if request.extensions().get::<crate::identity::Authenticated>().is_some() {
+        tracing::error!(
+            target: "kest",
+            "`IdentityLayer` stands outside of `LineageLayer`: put it inside (with axum, add it to the router first)"
+        );
+        return Some(Problem::new(
+            ProblemKind::Misconfigured,
+            "the service's layers stand in the wrong order",
+        ));
+    }
+    #[cfg(not(feature = "oidc"))]
+    let _ = (request, ProblemKind::Misconfigured);
+    None
+}
