@@ -52,6 +52,7 @@
 //!   is named; [`Kest::scope`].
 //! - [`lineage`]: how the DAG follows the code; [`join!`], [`spawn`], [`lineage::LineageExt::in_lineage`].
 //! - [`identity`], [`policy`], [`trust`]: what a call consults, and the traits to bring one's own.
+//! - `http` (feature): lineage across services; `docs/services.md` in the repository is the guide.
 //! - [`verify`]: from bytes to a [`verify::VerifiedPassport`], and the report.
 //! - `docs/spec.md` in the repository: the contract, section by section.
 //!
@@ -88,7 +89,7 @@ pub use kest_core::{
     get_active_identity, global, join,
 };
 pub use kest_core::{
-    audit, canonical, claim, config, entry, error, jws, keys, lineage, taint, telemetry, text, trust, verify,
+    audit, canonical, config, entry, error, jws, keys, lineage, taint, telemetry, text, trust, verify,
 };
 pub use kest_macros::kest_verified;
 pub use kest_providers::identity::get_default_identity;
@@ -107,6 +108,12 @@ pub mod identity {
 pub mod policy {
     pub use kest_core::policy::*;
     pub use kest_providers::policy::*;
+}
+
+/// Where passports wait that are too large for the wire: the trait, and the caches of this build.
+pub mod cache {
+    pub use kest_core::claim::*;
+    pub use kest_providers::cache::*;
 }
 
 /// Lineage across the wire: the propagator, layers for servers and clients, the JWKS route.

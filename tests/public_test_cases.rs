@@ -1,6 +1,6 @@
 //! The public specification's normative test cases, by their names.
 //!
-//! TC-11 (claim check) belongs to a part that this version does not have.
+//! TC-11 (claim check) is `tc_11_claim_check_round_trip` in `lab/tests/wire/claims.rs`, against Redis.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use std::cell::Cell;

@@ -1,4 +1,22 @@
 //! Lineage across the wire. Spec §12.
+//!
+//! What a protected call leaves behind travels with the request, is verified before anything runs, and comes back
+//! with what was done:
+//!
+//! ```text
+//!   caller                                                    callee
+//!   #[kest_verified] ─▶ OutboundLayer ─── baggage ───▶ LineageLayer ─▶ IdentityLayer ─▶ #[kest_verified]
+//!          ▲                 │                          read, verify,     bearer token        │
+//!          └──── join ◀──────┴────── kest-lineage ◀──── bind to the peer ◀────────────────────┘
+//! ```
+//!
+//! - [`LineageLayer`]: for servers by tower (axum, tonic, hyper). Refuses what does not verify, and believes on whose
+//!   behalf a request comes only of a peer it knows.
+//! - `IdentityLayer` (feature `oidc`), inside of it: bearer tokens of OpenID Connect issuers.
+//! - [`outbound`]: for clients by tower, `reqwest` (feature `reqwest`) and tonic (feature `grpc`). Lineage and tokens go
+//!   to named hosts only.
+//! - [`jwks`]: publishes a service's keys. `tls` (feature `spire`): mutual TLS whose peer the layers know.
+//! - [`wire`]: the codec by itself; [`propagator`]: the same for carriers of OpenTelemetry. Neither needs a feature.
 
 #[cfg(feature = "http")]
 mod bind;

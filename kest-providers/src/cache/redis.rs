@@ -180,10 +180,9 @@ impl RedisCacheBuilder {
     }
 }
 
-/// The address for messages, without what is secret in it. The sign for what was left out is one that [`Quoted`] would
-/// escape.
+/// The address for messages, without what is secret in it.
 fn shown(url: &str) -> String {
-    Quoted(&masked(url)).to_string().replace("\\u{2026}", "…")
+    Quoted(&masked(url)).to_string()
 }
 
 fn is_loopback(host: &str) -> bool {

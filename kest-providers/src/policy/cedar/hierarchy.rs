@@ -3,29 +3,13 @@
 
 use std::collections::BTreeSet;
 
-use cedar_policy::Policy as Statement;
-use kest_core::error::PolicyUnavailable;
 use serde_json::{Map, Value};
 
-use super::conditions::{conditions, is_variable, operation};
-use super::refuse;
+use super::conditions::{is_variable, operation};
 use super::scope::Scope;
 
-/// Refuses a statement whose conditions ask so.
-pub(super) fn check(statement: &Statement, scope: &Scope<'_>) -> Result<(), PolicyUnavailable> {
-    match conditions(statement)?.iter().find_map(|condition| fault(condition, scope)) {
-        Some(fault) => Err(refuse(format!("{}: {fault}", statement.id()))),
-        None => Ok(()),
-    }
-}
-
-/// For `in`, in a scope or in a condition.
-pub(super) const GROUPS: &str = "write `==`; workloads and resources have no groups";
-
-const ATTRIBUTES: &str =
-    "read the `context`; principal, action, resource and other entities have no attributes";
-
-fn fault(form: &Value, scope: &Scope<'_>) -> Option<String> {
+/// What is wrong with a condition that asks so.
+pub(super) fn fault(form: &Value, scope: &Scope<'_>) -> Option<String> {
     let node = match form {
         Value::Object(node) => node,
         Value::Array(parts) => return parts.iter().find_map(|part| fault(part, scope)),
@@ -34,6 +18,12 @@ fn fault(form: &Value, scope: &Scope<'_>) -> Option<String> {
     let asked = operation(node).and_then(|(operator, operands)| asks(operator, operands, scope));
     asked.or_else(|| never_there(node, scope)).or_else(|| node.values().find_map(|part| fault(part, scope)))
 }
+
+/// For `in`, in a scope or in a condition.
+pub(super) const GROUPS: &str = "write `==`; workloads and resources have no groups";
+
+const ATTRIBUTES: &str =
+    "read the `context`; principal, action, resource and other entities have no attributes";
 
 /// What is wrong with an operation, without its operands.
 fn asks(operator: &str, operands: &Map<String, Value>, scope: &Scope<'_>) -> Option<String> {

@@ -1,18 +1,20 @@
 //! What conditions read of the context, held against the input document (spec §11). A member that no input has would
 //! be missing in every call, so that a `forbid` that asks for it with `has` would silently never apply.
 
-use cedar_policy::Policy as Statement;
-use kest_core::error::PolicyUnavailable;
 use serde_json::Value;
 
-use super::conditions::{conditions, is_variable, operation};
-use super::refuse;
+use super::conditions::{is_variable, operation};
 
-/// Refuses a statement that reads what no input has.
-pub(super) fn check(statement: &Statement) -> Result<(), PolicyUnavailable> {
-    match conditions(statement)?.iter().find_map(fault) {
-        Some(fault) => Err(refuse(format!("{}: {fault}", statement.id()))),
-        None => Ok(()),
+/// What is wrong with a condition that reads what no input has.
+pub(super) fn fault(form: &Value) -> Option<String> {
+    match form {
+        Value::Object(node) => {
+            let path = path(form).filter(|path| !path.is_empty());
+            // The longer path first: what is below says more than what is above.
+            path.and_then(|path| fault_of(&path)).or_else(|| node.values().find_map(fault))
+        }
+        Value::Array(parts) => parts.iter().find_map(fault),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
     }
 }
 
@@ -66,18 +68,6 @@ const DOCUMENT: Part = Part::Record(&[
     ("identity", Part::Leaf),
     ("trust_score", Part::Leaf),
 ]);
-
-fn fault(form: &Value) -> Option<String> {
-    match form {
-        Value::Object(node) => {
-            let path = path(form).filter(|path| !path.is_empty());
-            // The longer path first: what is below says more than what is above.
-            path.and_then(|path| fault_of(&path)).or_else(|| node.values().find_map(fault))
-        }
-        Value::Array(parts) => parts.iter().find_map(fault),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
-    }
-}
 
 /// The names by which an expression reads the context: `context.a["b"]` and `context.a has b` are `a`, `b`.
 fn path(mut form: &Value) -> Option<Vec<&str>> {

@@ -10,6 +10,7 @@ use kest_core::error::PolicyUnavailable;
 use sha2::{Digest, Sha256};
 
 use super::asked::Wanted;
+use super::conditions::conditions;
 use super::reads::reads;
 use super::schema::Schema;
 use super::scope::Scope;
@@ -45,8 +46,10 @@ impl Policy {
         let scope = Scope { types, action: &action, entities };
         for statement in &statements {
             scope.check(statement)?;
-            hierarchy::check(statement, &scope)?;
-            paths::check(statement)?;
+            let fault = |condition| hierarchy::fault(condition, &scope).or_else(|| paths::fault(condition));
+            if let Some(fault) = conditions(statement)?.iter().find_map(fault) {
+                return Err(refuse(format!("{}: {fault}", statement.id())));
+            }
         }
         let mut set = PolicySet::new();
         for statement in &statements {

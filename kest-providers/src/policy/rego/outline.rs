@@ -279,22 +279,22 @@ fn values(rule: &Rule) -> impl Iterator<Item = &Expr> {
 
 /// Whether the expression alone says that its value is neither `true` nor `false`.
 fn no_boolean(expr: &Expr) -> bool {
-    match expr {
+    matches!(
+        expr,
         Expr::String { .. }
-        | Expr::RawString { .. }
-        | Expr::Number { .. }
-        | Expr::Null { .. }
-        | Expr::Array { .. }
-        | Expr::Set { .. }
-        | Expr::Object { .. }
-        | Expr::ArrayCompr { .. }
-        | Expr::SetCompr { .. }
-        | Expr::ObjectCompr { .. }
-        | Expr::UnaryExpr { .. }
-        | Expr::BinExpr { .. }
-        | Expr::ArithExpr { .. } => true,
-        _ => false,
-    }
+            | Expr::RawString { .. }
+            | Expr::Number { .. }
+            | Expr::Null { .. }
+            | Expr::Array { .. }
+            | Expr::Set { .. }
+            | Expr::Object { .. }
+            | Expr::ArrayCompr { .. }
+            | Expr::SetCompr { .. }
+            | Expr::ObjectCompr { .. }
+            | Expr::UnaryExpr { .. }
+            | Expr::BinExpr { .. }
+            | Expr::ArithExpr { .. }
+    )
 }
 
 fn kind(rule: &Rule) -> (Kind, bool) {

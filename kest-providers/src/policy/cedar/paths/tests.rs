@@ -1,16 +1,17 @@
 use std::collections::BTreeSet;
 
+use cedar_policy::Policy as Statement;
 use kest_core::policy::InputDocument;
 use serde_json::json;
 
 use super::*;
+use crate::policy::cedar::conditions::conditions;
 use crate::policy::cedar_form::{self, CedarRecord, CedarValue};
 
 fn said(condition: &str) -> Option<String> {
     let text = format!("forbid (principal, action, resource) when {{ {condition} }};");
     let statement = text.parse::<Statement>().unwrap();
-    let place = format!("{}: ", statement.id());
-    check(&statement).err().map(|error| error.to_string().strip_prefix(&place).unwrap().to_owned())
+    conditions(&statement).unwrap().iter().find_map(fault)
 }
 
 fn paths(record: &CedarRecord<'_>, above: &str, found: &mut BTreeSet<String>) {
