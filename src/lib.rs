@@ -119,8 +119,6 @@ pub mod cache {
 /// Lineage across the wire: the propagator, layers for servers and clients, the JWKS route.
 #[cfg(feature = "http")]
 pub use kest_http as http;
-/// Where passports wait that are too large for a header.
-pub use kest_providers::cache;
 /// Suites that every provider passes, for those who write their own.
 pub use kest_providers::conformance;
 #[cfg(feature = "jwks")]

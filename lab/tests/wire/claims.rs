@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use kest::cache::RedisCache;
-use kest::claim::ClaimCache;
+use kest::cache::ClaimCache;
 use kest::error::PropagationErrorKind;
 use kest::http::{Parcel, Wire};
 use kest::policy::MockPolicyEngine;
