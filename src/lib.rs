@@ -75,7 +75,7 @@
 //! | `grpc` | no | the same for tonic |
 //! | `reqwest` | no | middleware for `reqwest` |
 //! | `redis` | no | `cache::RedisCache`: claim checks on Redis or Valkey |
-//! | `aws-lc` | no | signatures by aws-lc-rs: Ed25519 there, ECDSA, RSA, X.509 chains; the five above imply it |
+//! | `aws-lc` | no | signatures by aws-lc-rs: Ed25519 there, ECDSA, RSA, X.509 chains; `spire`, `aws`, `bedrock`, `oidc` and `jwks` imply it |
 
 #[cfg(feature = "tokio")]
 pub use kest_core::lineage::{JoinHandle, spawn};
