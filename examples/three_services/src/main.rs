@@ -17,6 +17,7 @@ mod service;
 mod shop;
 
 use std::env;
+use std::path::Path;
 use std::process::Stdio;
 
 use kest::keys::Jwks;
@@ -75,7 +76,12 @@ async fn walk_through() -> Result<(), Failure> {
     println!("   charged: {} cents for {}", receipt.charged_cents, receipt.order);
 
     println!("\n── what an auditor makes of it, with the public keys of the three ──");
-    let verifier = Verifier::builder().keys(anchors(&http, &addresses).await?).strict().build();
+    let anchors = anchors(&http, &addresses).await?;
+    let out = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/three-services");
+    std::fs::create_dir_all(&out)?;
+    std::fs::write(out.join("anchors.json"), anchors.to_json().to_string())?;
+    std::fs::write(out.join("passport.json"), &passport)?;
+    let verifier = Verifier::builder().keys(anchors).strict().build();
     let passport = UnverifiedPassport::deserialize(&passport)?;
     let verified = passport.clone().verify(&verifier)?;
     let hashes: Vec<String> = passport.decode_unverified().map(|(hash, _)| hash).collect();
@@ -107,6 +113,7 @@ async fn walk_through() -> Result<(), Failure> {
             return Err("mallory was charged for".into());
         }
     }
+    println!("\nLook at it again: cargo run -p kest-cli -- show target/three-services/passport.json");
     Ok(())
 }
 
@@ -168,9 +175,12 @@ fn print_lineage(verified: &VerifiedPassport, hashes: &[String]) {
         let after = if parents.is_empty() { String::new() } else { format!(" after {}", parents.join(", ")) };
         let on_behalf = entry.label("kest.identity").unwrap_or("{}");
         println!(
-            "   {}{after:<11} {:<14} {:<34} trust {:<4} for {on_behalf}",
+            "   {}{after:<11} {:<19} {:<31} trust {:<4} for {on_behalf}",
             index + 1,
-            entry.operation,
+            match &*entry.classification {
+                "completion" => format!("{} (output)", entry.operation),
+                _ => entry.operation.to_string(),
+            },
             entry.principal(),
             entry.trust_score,
         );
