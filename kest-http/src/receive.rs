@@ -69,7 +69,7 @@ impl fmt::Debug for Clock {
 }
 
 /// How many requests may hold more memory, or a thread, than their headers take: those that inflate, redeem a claim,
-/// or verify where keys may have to be fetched. The others wait, with nothing but their headers.
+/// or verify on a thread of their own. The others wait, with nothing but their headers and what these say in plain.
 #[derive(Clone, Debug)]
 pub(crate) struct Gate {
     verifications: Arc<Semaphore>,
@@ -152,6 +152,11 @@ impl Receiver {
         let at_once = lineage.len() <= CHECKED_IN_PASSING && !verifier.may_block();
         let verified = match Handle::try_current() {
             Ok(handle) if !at_once => {
+                // What stood in plain has needed none so far.
+                let permit = match permit {
+                    Some(permit) => permit,
+                    None => self.gate.enter(&self.gate.verifications).await?,
+                };
                 let verifying = handle.spawn_blocking(move || {
                     let verified = lineage.verify(&verifier);
                     drop(permit);

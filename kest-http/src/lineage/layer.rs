@@ -8,7 +8,7 @@ use kest_core::error::{ConfigurationError, ConfigurationErrorKind};
 use kest_core::verify::Verifier;
 use tower_layer::Layer;
 
-use super::service::{LineageService, Settings};
+use super::service::{LineageService, ReturnTo, Settings};
 use crate::bind::Binding;
 use crate::receive::{Clock, Gate, Receiver};
 use crate::wire::Wire;
@@ -49,14 +49,17 @@ use crate::wire::Wire;
 /// count for [`unbound_ceiling`](LineageLayerBuilder::unbound_ceiling) at most, on nobody's behalf, and for ten
 /// minutes. `kest.user` and its like in baggage count for nothing, unless `[propagation] trust_baggage_identity` is
 /// set, and `kest.jwt` neither: a token is validated by [`IdentityLayer`](crate::IdentityLayer), which goes inside of this
-/// layer. **Without** lineage the service runs in a scope of its own, whose roots are `unauthenticated`.
+/// layer. **Without** lineage the service runs in a scope of its own, whose roots are `unauthenticated`. A tip under the
+/// mock key, where the verifier takes those, binds nobody, and counts for as little.
+///
+/// One layer is enough: a request that has passed one and comes to another is refused with 500.
 ///
 /// The body of a response runs in the scope too: what a streamed body calls is of the same lineage.
 ///
 /// Verification takes place where the request is polled if the passport has at most 32 entries and no key has to be
 /// fetched ([`Verifier::may_block`]), else on a thread that may block. Passports that are inflated, redeemed or verified
 /// on such a thread are limited to [`verifications_at_once`](LineageLayerBuilder::verifications_at_once); the others
-/// wait, holding nothing but their headers, and are refused with 503 after five seconds.
+/// wait, holding little but their headers, and are refused with 503 after five seconds.
 #[derive(Clone, Debug)]
 pub struct LineageLayer {
     settings: Arc<Settings>,
@@ -77,7 +80,7 @@ impl LineageLayer {
             skew: Duration::from_secs(30),
             require_bound: false,
             require_lineage: false,
-            return_lineage: false,
+            return_to: None,
             accept_unverified: false,
             at_once: 32,
             clock: Clock::system(),
@@ -107,7 +110,7 @@ pub struct LineageLayerBuilder {
     skew: Duration,
     require_bound: bool,
     require_lineage: bool,
-    return_lineage: bool,
+    return_to: Option<ReturnTo>,
     accept_unverified: bool,
     at_once: usize,
     clock: Clock,
@@ -125,7 +128,8 @@ impl LineageLayerBuilder {
     /// of [`Authority::new`](kest_core::verify::Authority::new)). Can be said several times.
     ///
     /// Whoever has seen such a lineage can send it again, for as long as its tips are younger than
-    /// [`max_age`](Self::max_age).
+    /// [`max_age`](Self::max_age). That is everybody to whom an allowed workload gives its lineage back: allow none whose
+    /// layer has [`return_lineage_to_anybody`](Self::return_lineage_to_anybody).
     pub fn allow(mut self, workloads: impl Into<String>) -> Self {
         self.allowed.push(workloads.into());
         self
@@ -169,11 +173,23 @@ impl LineageLayerBuilder {
 
     /// Gives the lineage back to callers who ask for it (`kest-return: 1`), with what the service has added: in the
     /// response header `kest-lineage`, and for gRPC and bodies without a known length in a trailer of that name, where
-    /// the caller takes trailers. Refusals carry none.
+    /// the caller takes trailers. Refusals carry none. What has lineage may not be stored on the way
+    /// (`Cache-Control: no-store`).
     ///
-    /// Every caller who asks can then read the entries of the calls that its request led to.
+    /// Only callers who are known get it: whose lineage is bound, or whom the connection proves
+    /// ([`PeerIdentity`](crate::PeerIdentity)). They can then read the entries of the calls that their request led to, and
+    /// send them to services that [allow](Self::allow) this one.
     pub fn return_lineage(mut self) -> Self {
-        self.return_lineage = true;
+        self.return_to.get_or_insert(ReturnTo::Known);
+        self
+    }
+
+    /// The same for callers whom nobody knows.
+    ///
+    /// The tip of what they get is an entry of this service. Every service that [allows](Self::allow) it, without mutual
+    /// TLS, believes them as it would this one, until the tip is too old.
+    pub fn return_lineage_to_anybody(mut self) -> Self {
+        self.return_to = Some(ReturnTo::Anybody);
         self
     }
 
@@ -232,6 +248,7 @@ impl LineageLayerBuilder {
             ));
         }
         binding.nothing_binds = skips;
+        binding.takes_mock = self.verifier.accepts_mock();
         let wire = self.wire.unwrap_or_else(|| match self.kest.cache() {
             Some(cache) => Wire::builder().cache(Arc::clone(cache)).build(),
             None => Wire::default(),
@@ -246,7 +263,7 @@ impl LineageLayerBuilder {
             gate: Gate::new(self.at_once, Duration::from_secs(5)),
             wire: wire.clone(),
         };
-        let returns = self.return_lineage.then_some(wire);
+        let returns = self.return_to.map(|to| (wire, to));
         Ok(LineageLayer { settings: Arc::new(Settings { kest: self.kest, receiver, returns }) })
     }
 }
