@@ -92,21 +92,21 @@ async fn answer<S, B, R>(
         Err(problem) => return desk.refuse(problem.answer(request.headers())),
     };
     request.extensions_mut().insert(authenticated);
-    serve(desk, inner, request, Validated::Somebody(said, token)).await;
+    serve(desk, inner, request, Validated::Somebody(Box::new(said), token)).await;
 }
 
 /// What was found out about a request.
 #[derive(Clone)]
 enum Validated {
     Nobody,
-    Somebody(OnBehalfOf, Jwt),
+    Somebody(Box<OnBehalfOf>, Jwt),
 }
 
 impl Validated {
     fn scope<F: Future>(&self, future: F) -> Scoped<F> {
         match self.clone() {
             Self::Nobody => scope(future).ingress(),
-            Self::Somebody(said, token) => scope(future).authenticated(said, token),
+            Self::Somebody(said, token) => scope(future).authenticated(*said, token),
         }
     }
 }
