@@ -3,6 +3,8 @@
 mod chain;
 mod clock;
 mod hook;
+#[cfg(feature = "http")]
+mod http;
 #[cfg(feature = "aws-lc")]
 mod keys;
 mod memory;
@@ -43,6 +45,18 @@ enum Command {
         /// By a verifier that remembers them
         #[arg(long)]
         remembered: bool,
+    },
+    /// Makes requests as standard input orders: a process of its own, started by `overhead`
+    #[cfg(feature = "http")]
+    #[command(hide = true)]
+    Client { connections: usize },
+    /// Answers requests until standard input ends, and prints by how much it grew: started by `overhead`
+    #[cfg(feature = "http")]
+    #[command(hide = true)]
+    Besieged {
+        /// Behind the lineage layer
+        #[arg(long)]
+        layered: bool,
     },
 }
 
@@ -118,6 +132,10 @@ fn main() -> ExitCode {
         Command::Calls(calls) => calls.run(),
         Command::Held { entries, remembered: true } => memory::hold_remembered(entries),
         Command::Held { entries, remembered: false } => memory::hold(entries),
+        #[cfg(feature = "http")]
+        Command::Client { connections } => http::client::run(connections),
+        #[cfg(feature = "http")]
+        Command::Besieged { layered } => http::hostile::besieged(layered),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -144,6 +162,8 @@ impl Overhead {
         keys::measure(&mut report, self.quick)?;
         passports::measure(&mut report, self.quick)?;
         memory::measure(&mut report, if self.quick { 1_000 } else { 10_000 })?;
+        #[cfg(feature = "http")]
+        http::measure(&mut report, self.quick)?;
         report.finish()
     }
 }

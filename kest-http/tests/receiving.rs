@@ -6,6 +6,7 @@ mod support;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -116,7 +117,9 @@ impl KeySource for Slow {
     fn keys(&self, principal: &str) -> Result<Option<Jwks>, KeyError> {
         if self.asked.fetch_add(1, Ordering::SeqCst) == 0 {
             let (gone, told) = &self.let_go;
-            drop(told.wait_while(gone.lock().unwrap(), |gone| !*gone).unwrap());
+            // Not for ever: a test that fails would never end.
+            let patience = Duration::from_secs(20);
+            drop(told.wait_timeout_while(gone.lock().unwrap(), patience, |gone| !*gone).unwrap());
         }
         self.keys.keys(principal)
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use kest_core::Kest;
 use kest_core::error::{ConfigurationError, ConfigurationErrorKind};
-use kest_core::verify::Verifier;
+use kest_core::verify::{Remembered, Verifier};
 use tower_layer::Layer;
 
 use super::service::{LineageService, ReturnTo, Settings};
@@ -59,7 +59,8 @@ use crate::wire::Wire;
 /// Verification takes place where the request is polled if the passport has at most 32 entries and no key has to be
 /// fetched ([`Verifier::may_block`]), else on a thread that may block. Passports that are inflated, redeemed or verified
 /// on such a thread are limited to [`verifications_at_once`](LineageLayerBuilder::verifications_at_once); the others
-/// wait, holding little but their headers, and are refused with 503 after five seconds.
+/// wait, holding little but their headers, and are refused with 503 after five seconds. Signatures that were good are
+/// [remembered](LineageLayerBuilder::remember), and checked once.
 #[derive(Clone, Debug)]
 pub struct LineageLayer {
     settings: Arc<Settings>,
@@ -83,6 +84,7 @@ impl LineageLayer {
             return_to: None,
             accept_unverified: false,
             at_once: 32,
+            remembered: None,
             clock: Clock::system(),
         }
     }
@@ -113,8 +115,12 @@ pub struct LineageLayerBuilder {
     return_to: Option<ReturnTo>,
     accept_unverified: bool,
     at_once: usize,
+    remembered: Option<Remembered>,
     clock: Clock,
 }
+
+/// Entries that a layer remembers by default.
+const REMEMBERED: usize = 10_000;
 
 impl LineageLayerBuilder {
     /// How lineage is read and written; by default with the limits of spec §17 and the cache of the `Kest`.
@@ -200,6 +206,17 @@ impl LineageLayerBuilder {
         self
     }
 
+    /// Where entries are remembered whose signatures were good, so that a lineage that comes again costs its new entries
+    /// alone; by default a memory of this layer for 10,000 entries, which take some 20 MB. Layers that are given clones
+    /// of one memory share it, and `Remembered::new(0)` remembers nothing. A verifier that was built with a memory keeps
+    /// its own.
+    ///
+    /// What is believed does not depend on it: see [`Remembered`].
+    pub fn remember(mut self, remembered: Remembered) -> Self {
+        self.remembered = Some(remembered);
+        self
+    }
+
     /// The clock, in epoch milliseconds; the system's by default.
     pub fn clock(mut self, now_ms: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
         self.clock = Clock::new(now_ms);
@@ -253,8 +270,9 @@ impl LineageLayerBuilder {
             Some(cache) => Wire::builder().cache(Arc::clone(cache)).build(),
             None => Wire::default(),
         });
+        let remembered = self.remembered.unwrap_or_else(|| Remembered::new(REMEMBERED));
         let receiver = Receiver {
-            verifier: self.verifier,
+            verifier: self.verifier.remembering(&remembered),
             binding,
             max_age: self.max_age,
             require_lineage: self.require_lineage,

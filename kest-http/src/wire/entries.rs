@@ -149,7 +149,8 @@ impl FromStr for ChainTip {
 
 /// What an entry's children call it: lower-case hex SHA-256. Spec §4.
 fn hash(entry: &str) -> String {
-    Sha256::digest(entry.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    let halves = Sha256::digest(entry.as_bytes()).into_iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    halves.filter_map(|half| char::from_digit(half.into(), 16)).collect()
 }
 
 type Digest = [u8; 32];
@@ -188,12 +189,40 @@ fn parents_of(index: usize, entry: &str, payload: &mut Vec<u8>) -> Result<Vec<Di
     }
     payload.clear();
     URL_SAFE_NO_PAD.decode_append(segment, payload).map_err(|_| none())?;
+    if let Some(parents) = plain_parents(payload, limit) {
+        return Ok(parents);
+    }
     match serde_json::from_slice::<Named>(payload).map_err(|_| none())?.parent_ids {
         Parents::These(parents) => Ok(parents),
         Parents::TooMany => {
             Err(too_large(format!("entry {index} of the passport names more than {limit} parents")))
         }
     }
+}
+
+/// The same where they stand as every canonical payload has them; reading all the rest as JSON takes much longer. None
+/// where it could be anything else: with `\u` a name can be written in many ways.
+///
+/// Where the one `parent_ids` stands deeper, or the payload is no JSON, the verification refuses the entry.
+fn plain_parents(payload: &[u8], limit: usize) -> Option<Vec<Digest>> {
+    const NAME: &str = "\"parent_ids\"";
+    let text = std::str::from_utf8(payload).ok()?;
+    let (before, after) = text.split_once(NAME)?;
+    if !before.ends_with([',', '{']) || after.contains(NAME) || text.contains("\\u") {
+        return None;
+    }
+    let (items, _) = after.strip_prefix(":[")?.split_once(']')?;
+    let mut parents = Vec::new();
+    for (index, item) in items.split(',').enumerate() {
+        let item = item.strip_prefix('"')?.strip_suffix('"')?;
+        if index >= limit {
+            return None;
+        }
+        if item != "0" {
+            parents.push(digest_of(item)?);
+        }
+    }
+    Some(parents)
 }
 
 #[derive(serde::Deserialize)]
@@ -240,5 +269,53 @@ impl<'de> Visitor<'de> for ParentsVisitor {
             }
         }
         Ok(Parents::These(parents))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parents(payload: &str) -> Option<Vec<Digest>> {
+        let entry = format!("e30.{}.AA", URL_SAFE_NO_PAD.encode_to_string(payload));
+        parents_of(0, &entry, &mut Vec::new()).ok()
+    }
+
+    #[test]
+    fn parents_are_read_however_they_are_written() {
+        let limit = Limits::default().parents;
+        let (a, b) = ("ab".repeat(32), "cd".repeat(32));
+        let plain = [
+            (
+                format!(r#"{{"operation":"x","parent_ids":["{a}","{b}"],"z":[1]}}"#),
+                vec![[0xab; 32], [0xcd; 32]],
+            ),
+            (r#"{"parent_ids":["0"]}"#.to_owned(), vec![]),
+            (format!(r#"{{"a":"\",\"parent_ids\":[\"0\"]","parent_ids":["{a}"]}}"#), vec![[0xab; 32]]),
+        ];
+        for (payload, expected) in plain {
+            assert_eq!(plain_parents(payload.as_bytes(), limit), Some(expected.clone()), "{payload}");
+            assert_eq!(parents(&payload), Some(expected), "{payload}");
+        }
+        let otherwise = [
+            (format!(r#"{{"parent_ids" : [ "{a}" ]}}"#), Some(vec![[0xab; 32]])),
+            (r#"{"parent_ids":[]}"#.to_owned(), Some(vec![])),
+            (
+                format!(r#"{{"x":{{"parent_ids":["{b}"]}},"parent\u005fids":["{a}"]}}"#),
+                Some(vec![[0xab; 32]]),
+            ),
+            (format!(r#"{{"x":{{"parent_ids":["{b}"]}},"parent_ids":["{a}"]}}"#), Some(vec![[0xab; 32]])),
+            (format!(r#"{{"x":"parent_ids","parent_ids":["{a}"]}}"#), Some(vec![[0xab; 32]])),
+            (r#"{"parent_ids":["a b"]}"#.to_owned(), None),
+            (format!(r#"{{"parent_ids":["{a}"],"parent_ids":["{b}"]}}"#), None),
+            (r#"{"parent_ids":[7]}"#.to_owned(), None),
+            (r#"{"x":"parent_ids"}"#.to_owned(), None),
+            ("{}".to_owned(), None),
+            (format!(r#"{{"parent_ids":[{}]}}"#, vec![r#""0""#; limit + 1].join(",")), None),
+        ];
+        for (payload, expected) in otherwise {
+            assert_eq!(plain_parents(payload.as_bytes(), limit), None, "{payload}");
+            assert_eq!(parents(&payload), expected, "{payload}");
+        }
     }
 }
