@@ -12,7 +12,7 @@ use std::time::Duration;
 use base64_simd::URL_SAFE_NO_PAD;
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
-use kest::claim::{ClaimCache, ClaimId};
+use kest::cache::{ClaimCache, ClaimId};
 use kest::http::{LineageLayer, Wire};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use kest::Passport;
-use kest::claim::{ClaimCache, ClaimId};
+use kest::cache::{ClaimCache, ClaimId};
 use kest::error::PropagationError;
 use kest::http::{Parcel, Wire};
 use kest::identity::BoxFuture;
