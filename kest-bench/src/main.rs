@@ -111,7 +111,9 @@ signing inputs on as many threads; of `verify/remembered/1-new`, the same verifi
 nothing, and of `…/signatures`, verify_strict of all `n` signing inputs; of `sign`, which is there with the feature \
 `aws-lc`, a signature of the same signing input with the same key; of `parse`, a copy of every entry; of `serialize`, \
 one copy of all of them; of `policy`, the library's own evaluation of the same policies with a ready input; of \
-`memory`, the serialised passport (`bytes` over `serialised_bytes`).
+`memory`, the serialised passport (`bytes` over `serialised_bytes`); of `http/throughput`, a service that checks the \
+same token and the same signatures by hand; of `http/layer` and its parts, verifying all `n` anew; of `http/write`, \
+serialising the passport; of `http/hostile`, a service with nothing in front (`bytes` over `floor_bytes`).
 
 Calls: every call is timed by itself, in a scope of its own that goes on from a verified chain of exactly `n` \
 entries; entering the scope is not timed. Rounds go through all chain lengths, and in each the bare call, the floor \
@@ -121,6 +123,9 @@ cost of reading the clock is taken off everywhere.
 
 Policies: what a call with user, object and a parent asks, as the hook asks it: of one snapshot of the engine, with \
 one input for all. Ask and floor take turns; medians.
+
+HTTP, with the feature `http`: a client process with eight connections and a service process, both services in turns; \
+time on the wall, and of the service's processors. `new` lineages are none that the layer remembers, `known` ones all.
 
 Passports: the least of several repetitions, in turns with the floor; processor time on one thread, wall time on \
 several. Memory: growth of the anonymous resident memory of a process that makes 10,000 entries, or verifies \
