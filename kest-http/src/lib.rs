@@ -42,6 +42,8 @@ mod receive;
 #[cfg(feature = "spire")]
 pub mod tls;
 pub mod wire;
+#[cfg(feature = "http")]
+mod withheld;
 
 #[cfg(feature = "http")]
 pub use body::{LayerBody, LayerFuture};

@@ -19,6 +19,8 @@ use tower::{Layer, ServiceExt};
 use self::support::{Workload, layer, payload, protected, routes, send, serve, verifier, with_peer};
 
 const ASKED: (&str, &str) = ("kest-return", "1");
+/// All that others get.
+const WITHHELD: &str = "none;reason=unbound";
 
 #[tokio::test]
 async fn only_who_is_known_gets_lineage_back() {
@@ -32,14 +34,14 @@ async fn only_who_is_known_gets_lineage_back() {
             headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let answer = send(address, &[&headers[..], &[ASKED]].concat()).await;
         assert_eq!(answer.status, 200, "{answer:?}");
-        let stored = answer.header("cache-control").map(str::to_owned);
-        let back = answer.header("kest-lineage").is_some();
-        assert_eq!(stored.as_deref(), back.then_some("no-store"), "{answer:?}");
-        back
+        assert_eq!(answer.header("cache-control"), Some("no-store"), "{answer:?}");
+        answer.header("kest-lineage").unwrap() != WITHHELD
     };
     let with = || vec![("baggage", lineage.1.to_owned())];
     let cautious = || routes().layer(build().build().unwrap());
     assert!(!back(cautious(), vec![]).await, "a stranger");
+    let unasked = send(serve(cautious()).await, &[]).await;
+    assert_eq!((unasked.header("kest-lineage"), unasked.header("cache-control")), (None, None));
     assert!(!back(cautious(), with()).await, "a lineage that anybody could have sent");
     assert!(back(with_peer(cautious(), caller.peer()), vec![]).await, "the peer");
     assert!(back(with_peer(cautious(), caller.peer()), with()).await, "the peer's lineage");
@@ -109,9 +111,15 @@ async fn what_a_handler_copies_does_not_pass_for_lineage() {
     let silent = layer(&service, &[]).build().unwrap();
     let cautious = layer(&service, &[]).return_lineage().build().unwrap();
     let generous = layer(&service, &[]).return_lineage_to_anybody().build().unwrap();
-    for (layer, asked) in [(&silent, true), (&cautious, true), (&generous, false)] {
+    for (layer, asked, told) in [
+        (&silent, true, None),
+        (&cautious, true, Some(WITHHELD)),
+        (&cautious, false, None),
+        (&generous, false, None),
+    ] {
         let (head, trailers) = through(layer.clone(), asked, Version::HTTP_2).await;
-        assert_eq!((head.get("kest-lineage"), trailers.get("kest-lineage")), (None, None));
+        let told_in_head = head.get("kest-lineage").map(|told| told.to_str().unwrap());
+        assert_eq!((told_in_head, trailers.get("kest-lineage")), (told, None));
         assert_eq!(trailers.get("checksum").unwrap(), "1");
     }
     let mine = |text: &http::HeaderValue| {

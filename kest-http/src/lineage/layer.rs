@@ -8,10 +8,11 @@ use kest_core::error::{ConfigurationError, ConfigurationErrorKind};
 use kest_core::verify::{Remembered, Verifier};
 use tower_layer::Layer;
 
-use super::service::{LineageService, ReturnTo, Settings};
+use super::service::{LineageService, ReturnTo, Returns, Settings};
 use crate::bind::Binding;
 use crate::receive::{Clock, Gate, Receiver};
 use crate::wire::Wire;
+use crate::withheld::Seldom;
 
 /// Lets a service go on with the lineage of its callers: what arrives in `baggage` is read, verified and bound to its
 /// sender before the service is called, and the service runs in a scope that goes on from it. Spec §12.
@@ -184,7 +185,8 @@ impl LineageLayerBuilder {
     ///
     /// Only callers who are known get it: whose lineage is bound, or whom the connection proves
     /// ([`PeerIdentity`](crate::PeerIdentity)). They can then read the entries of the calls that their request led to, and
-    /// send them to services that [allow](Self::allow) this one.
+    /// send them to services that [allow](Self::allow) this one. Others are told `kest-lineage: none;reason=unbound`,
+    /// whom the log names once a minute at most.
     pub fn return_lineage(mut self) -> Self {
         self.return_to.get_or_insert(ReturnTo::Known);
         self
@@ -281,7 +283,12 @@ impl LineageLayerBuilder {
             gate: Gate::new(self.at_once, Duration::from_secs(5)),
             wire: wire.clone(),
         };
-        let returns = self.return_to.map(|to| (wire, to));
+        let returns = self.return_to.map(|to| Returns {
+            wire,
+            to,
+            unbound: Seldom::default(),
+            failures: Arc::default(),
+        });
         Ok(LineageLayer { settings: Arc::new(Settings { kest: self.kest, receiver, returns }) })
     }
 }

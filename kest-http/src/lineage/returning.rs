@@ -1,12 +1,16 @@
 //! The lineage on its way back to the caller. Spec §12.
 
+use std::sync::Arc;
+
 use http::header::{CACHE_CONTROL, TE, TRAILER};
 use http::{HeaderMap, HeaderValue, Request, Version, response};
+use kest_core::error::{PropagationError, PropagationErrorKind};
 use kest_core::lineage::Outgoing;
 use kest_core::{Passport, PassportEntry};
 
 use crate::problem::is_grpc;
 use crate::wire::{Parcel, Wire};
+use crate::withheld::{Seldom, Withheld};
 
 /// The header, or the trailer, that a lineage comes back in.
 pub(crate) const LINEAGE: &str = "kest-lineage";
@@ -24,43 +28,53 @@ pub(crate) enum Returning {
     /// It is another layer's to say.
     #[cfg(feature = "oidc")]
     NotOurs,
+    /// The caller asks, and may have none.
+    Unbound,
     Asked {
-        wire: Wire,
-        /// What the caller has sent, and so has.
-        received: Passport,
+        lineage: Owed,
         grpc: bool,
         /// Whether the caller takes trailers.
         trailers: bool,
     },
 }
 
-/// A lineage that is owed in a trailer.
+/// A lineage that is owed.
 #[derive(Debug)]
 pub(crate) struct Owed {
     wire: Wire,
+    /// What the caller has sent, and so has.
     received: Passport,
+    failures: Arc<Seldom>,
 }
 
 impl Returning {
-    /// What the caller asks for.
-    pub(crate) fn asked<B>(request: &Request<B>, wire: &Wire, received: Passport) -> Self {
-        let headers = request.headers();
+    /// Whether the caller asks for its lineage.
+    pub(crate) fn is_asked(headers: &HeaderMap) -> bool {
         let mut asked = headers.get_all(RETURN).iter();
-        if asked.next().is_none_or(|value| value != "1") || asked.next().is_some() {
-            return Self::No;
-        }
+        asked.next().is_some_and(|value| value == "1") && asked.next().is_none()
+    }
+
+    /// It goes back to a caller who [asks for it](Self::is_asked). `failures` says how often it is logged that it cannot.
+    pub(crate) fn asked<B>(
+        request: &Request<B>,
+        wire: &Wire,
+        received: Passport,
+        failures: &Arc<Seldom>,
+    ) -> Self {
+        let headers = request.headers();
         // RFC 9110 §10.1.4. HTTP/2 has trailers for everybody.
         let takes = |te: &HeaderValue| {
             te.to_str().is_ok_and(|te| te.split(',').any(|one| one.trim().eq_ignore_ascii_case("trailers")))
         };
         let trailers = request.version() >= Version::HTTP_2 || headers.get_all(TE).iter().any(takes);
-        Self::Asked { wire: wire.densest(), received, grpc: is_grpc(headers), trailers }
+        let lineage = Owed { wire: wire.densest(), received, failures: Arc::clone(failures) };
+        Self::Asked { lineage, grpc: is_grpc(headers), trailers }
     }
 
     /// Whether a lineage in the answer is the layer's own, or none.
     pub(crate) fn is_ours(&self) -> bool {
         match self {
-            Self::No | Self::Asked { .. } => true,
+            Self::No | Self::Unbound | Self::Asked { .. } => true,
             #[cfg(feature = "oidc")]
             Self::NotOurs => false,
         }
@@ -73,47 +87,70 @@ impl Returning {
         }
         // What a handler has copied from elsewhere is not the lineage of this call.
         head.headers.remove(LINEAGE);
-        let Self::Asked { wire, received, grpc, trailers } = self else { return None };
+        let (lineage, grpc, trailers) = match self {
+            Self::Asked { lineage, grpc, trailers } => (Some(lineage), grpc, trailers),
+            Self::Unbound => (None, false, false),
+            Self::No => return None,
+            #[cfg(feature = "oidc")]
+            Self::NotOurs => return None,
+        };
         // Nobody else may have it from a cache.
         head.headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        let Some(lineage) = lineage else {
+            head.headers.insert(LINEAGE, Withheld::Unbound.header());
+            return None;
+        };
         if !ended && trailers && (grpc || !whole) {
             if !grpc {
                 head.headers.append(TRAILER, HeaderValue::from_static(LINEAGE));
             }
-            return Some(Owed { wire, received });
+            return Some(lineage);
         }
-        write(&wire, &received, &mut head.headers).await;
+        lineage.end(&mut head.headers).await;
         None
     }
 }
 
 impl Owed {
-    /// Puts the lineage into the trailers.
-    pub(crate) async fn end(self, trailers: &mut HeaderMap) {
-        write(&self.wire, &self.received, trailers).await;
+    /// Puts the lineage as it stands into the head or the trailers, but for what the caller has: proxies take few KiB of
+    /// response headers. Of what cannot be sent it is said why, here and in the log: the call has been made, and its
+    /// caller misses what it asked for.
+    pub(crate) async fn end(self, to: &mut HeaderMap) {
+        let Self { wire, received, failures } = self;
+        // What a handler has copied from elsewhere is not the lineage of this call.
+        to.remove(LINEAGE);
+        let lineage = Outgoing::capture().passport();
+        if lineage.is_empty() {
+            return;
+        }
+        let added = lineage.since(&received);
+        let text = match added.is_empty() {
+            true => Ok(unchanged(&lineage)),
+            false => {
+                wire.write(&Parcel::of(added), &[]).await.map_err(|error| (reason(&error), error.to_string()))
+            }
+        };
+        let written = text.and_then(|text| {
+            HeaderValue::from_str(&text).map_err(|error| (Withheld::Unsaid, error.to_string()))
+        });
+        to.insert(
+            LINEAGE,
+            written.unwrap_or_else(|(withheld, error)| {
+                if failures.now() {
+                    tracing::warn!(target: "kest", %error, "The lineage cannot go back to the caller");
+                }
+                withheld.header()
+            }),
+        );
     }
 }
 
-/// The lineage as it stands, but for what the caller has: proxies take few KiB of response headers. What cannot be sent is left out, and said in the log: the call has been made, and its
-/// caller misses what it asked for.
-async fn write(wire: &Wire, received: &Passport, to: &mut HeaderMap) {
-    // What a handler has copied from elsewhere is not the lineage of this call.
-    to.remove(LINEAGE);
-    let lineage = Outgoing::capture().passport();
-    if lineage.is_empty() {
-        return;
-    }
-    let added = lineage.since(received);
-    let text = match added.is_empty() {
-        true => Ok(unchanged(&lineage)),
-        false => wire.write(&Parcel::of(added), &[]).await.map_err(|error| error.to_string()),
-    };
-    let written = text.and_then(|text| HeaderValue::from_str(&text).map_err(|error| error.to_string()));
-    match written {
-        Ok(value) => {
-            to.insert(LINEAGE, value);
-        }
-        Err(error) => tracing::warn!(target: "kest", %error, "The lineage cannot go back to the caller"),
+fn reason(error: &PropagationError) -> Withheld {
+    match error.kind() {
+        PropagationErrorKind::TooLarge | PropagationErrorKind::NoSharedCache => Withheld::TooLarge,
+        PropagationErrorKind::Cache => Withheld::Unavailable,
+        // Also the default: the log says which.
+        _ => Withheld::Unsaid,
     }
 }
 

@@ -1,5 +1,6 @@
 //! The lineage layer at work.
 
+use std::fmt::Write as _;
 use std::mem;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -9,15 +10,18 @@ use http::{Request, Response};
 use http_body::Body;
 use kest_core::Kest;
 use kest_core::lineage::scope;
+use kest_core::text::Quoted;
 use tower_service::Service;
 
 use super::info::{LineageInfo, Standing};
 use super::returning::Returning;
+use crate::bind::Believed;
 use crate::body::{Desk, LayerBody, LayerFuture};
 use crate::peer::PeerIdentity;
 use crate::problem::{Problem, ProblemKind};
 use crate::receive::{Received, Receiver};
 use crate::wire::Wire;
+use crate::withheld::Seldom;
 
 /// What a layer and its services share.
 #[derive(Debug)]
@@ -25,7 +29,17 @@ pub(super) struct Settings {
     pub(super) kest: Kest,
     pub(super) receiver: Receiver,
     /// How lineage goes back, if it does, and to whom.
-    pub(super) returns: Option<(Wire, ReturnTo)>,
+    pub(super) returns: Option<Returns>,
+}
+
+#[derive(Debug)]
+pub(super) struct Returns {
+    pub(super) wire: Wire,
+    pub(super) to: ReturnTo,
+    /// Callers who may not have it.
+    pub(super) unbound: Seldom,
+    /// Lineages that cannot be sent.
+    pub(super) failures: Arc<Seldom>,
 }
 
 /// Who may have the lineage that their request led to.
@@ -104,10 +118,18 @@ async fn answer<S, B, R>(
     };
     let info = LineageInfo::new(lineage.as_ref(), peer);
     let returning = match &settings.returns {
-        Some((wire, to)) if to.may_have(&info) => {
-            let received = lineage.as_ref().map(|believed| believed.passport.passport().clone());
-            Returning::asked(&request, wire, received.unwrap_or_default())
-        }
+        Some(returns) if Returning::is_asked(request.headers()) => match returns.to.may_have(&info) {
+            true => {
+                let received = lineage.as_ref().map(|believed| believed.passport.passport().clone());
+                Returning::asked(&request, &returns.wire, received.unwrap_or_default(), &returns.failures)
+            }
+            false => {
+                if returns.unbound.now() {
+                    warn_unbound(lineage.as_ref());
+                }
+                Returning::Unbound
+            }
+        },
         Some(_) | None => Returning::No,
     };
     request.extensions_mut().insert(info);
@@ -120,6 +142,21 @@ async fn answer<S, B, R>(
     drop(lineage);
     // INVARIANT: a request goes on with nothing but what came with it, wherever the service runs.
     scoped.apart().under(settings.kest.clone()).upstream(said).await;
+}
+
+/// Says why a caller who asks for its lineage gets none: it is told that it is not bound, and no more.
+fn warn_unbound(lineage: Option<&Believed>) {
+    let mut ends = String::new();
+    for tip in lineage.iter().flat_map(|believed| believed.passport.tip_entries()).take(4) {
+        let sep = if ends.is_empty() { " ends with " } else { ", " };
+        let _ = write!(ends, "{sep}an entry of {}", Quoted(&tip.anchored_as()));
+    }
+    tracing::warn!(
+        target: "kest",
+        "a caller asked for its lineage back and got none: what it sent{}, and the connection proves nobody; name the \
+         caller with `.allow(…)` at the `LineageLayer`, or use mutual TLS (this is said once a minute at most)",
+        if ends.is_empty() { " has no lineage" } else { ends.as_str() }
+    );
 }
 
 /// What is said on whose behalf inside of the layer would be said outside of it, or what happens inside of two would

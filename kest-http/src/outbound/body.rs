@@ -115,9 +115,9 @@ where
                 State::Plain | State::Joins { .. } => {
                     return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
                 }
-                State::Waiting { joining, peer, must } => {
+                State::Waiting { mut joining, peer, must } => {
                     let values = take_returned(&mut trailers);
-                    if values.is_empty() {
+                    if values.is_empty() || joining.is_withheld(&values) {
                         let ended =
                             if must && !failed_by_grpc(&trailers) { joining.missing() } else { Ok(()) };
                         return Poll::Ready(Some(match ended {

@@ -1,13 +1,15 @@
 //! What a service sends back: verified, bound to whoever answered, and joined.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use base64_simd::URL_SAFE_NO_PAD;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body::Body;
 use kest_core::entry::KestEntry;
 use kest_core::error::{PropagationError, PropagationErrorKind};
 use kest_core::lineage::Outgoing;
+use kest_core::text::Quoted;
 use kest_core::verify::{Grant, UnverifiedPassport, Verdict, VerifiedPassport, Verifier, VerifyError};
 use kest_core::{Passport, PassportEntry};
 
@@ -17,6 +19,8 @@ use super::hosts::Target;
 use super::{Callee, Outbound, Returned};
 use crate::bind;
 use crate::lineage::UNCHANGED;
+use crate::problem::is_grpc;
+use crate::withheld::Withheld;
 use crate::{PeerIdentity, Wire};
 
 /// As for what comes in (spec §12).
@@ -31,26 +35,36 @@ pub(crate) struct Joining {
     outgoing: Outgoing,
     wire: Wire,
     target: Target,
+    /// Why nothing comes back, as far as the callee said.
+    withheld: Withheld,
 }
 
 impl Joining {
     pub(super) fn new(outbound: Outbound, outgoing: Outgoing, wire: Wire, target: Target) -> Self {
-        Self { outbound, outgoing, wire, target }
+        Self { outbound, outgoing, wire, target, withheld: Withheld::Unsaid }
+    }
+
+    /// Whether the callee says that it gives nothing back. Then what it says stands in the error.
+    pub(super) fn is_withheld(&mut self, values: &[HeaderValue]) -> bool {
+        let withheld = Withheld::read(values);
+        self.withheld = withheld.unwrap_or(self.withheld);
+        withheld.is_some()
     }
 
     /// Joins what the headers bring, or lets the body wait for it.
     pub(super) async fn answer<B: Body>(
-        self,
+        mut self,
         response: Response<B>,
     ) -> Result<Response<ReturnedBody<B>>, PropagationError> {
         let (mut parts, body) = response.into_parts();
         let peer = parts.extensions.get::<PeerIdentity>().cloned();
         let values = take_returned(&mut parts.headers);
         let must = is_success(parts.status) && !failed_by_grpc(&parts.headers);
-        let body = if !values.is_empty() {
+        let withheld = self.is_withheld(&values);
+        let body = if !values.is_empty() && !withheld {
             self.join(&values, peer.as_ref()).await?;
             ReturnedBody::plain(body)
-        } else if body.is_end_stream() {
+        } else if body.is_end_stream() || (withheld && !is_grpc(&parts.headers)) {
             if must {
                 self.missing()?;
             }
@@ -168,14 +182,42 @@ impl Joining {
         match &self.outbound.settings.returned {
             Some(returned) if !returned.tolerate_missing => Err(self.error(
                 PropagationErrorKind::Returned,
-                "no lineage, which was asked for; let its layer give it back (`.return_lineage()`), or say \
-                 `.tolerate_unreturned()` here"
-                    .to_owned(),
+                format!(
+                    "no lineage, which was asked for: {}, or say `.tolerate_unreturned()` here",
+                    self.remedy()
+                ),
             )),
             Some(_) | None => {
                 tracing::debug!(target: "kest", host = %self.target, "no lineage came back");
                 Ok(())
             }
+        }
+    }
+
+    /// What makes a callee give lineage back that does not.
+    fn remedy(&self) -> String {
+        match self.withheld {
+            Withheld::Unsaid => "let its layer give it back (`.return_lineage()`)".to_owned(),
+            Withheld::Unbound => {
+                let sent = self.outgoing.passport();
+                let senders: BTreeSet<String> = sent.tips().iter().filter_map(sender).collect();
+                let allow = |id: &String| Quoted(&format!(".allow(\"{id}\")")).to_string();
+                let allow: Vec<String> = senders.iter().take(4).map(allow).collect();
+                match allow.is_empty() {
+                    true => "it gives none to callers that it does not know; make the call inside a protected \
+                             function, or use mutual TLS"
+                        .to_owned(),
+                    false => format!(
+                        "it gives none to callers that it does not know; let its layer say {}, or use mutual TLS",
+                        allow.join(" and ")
+                    ),
+                }
+            }
+            Withheld::TooLarge => "what it added does not fit into a header; give both sides a cache that they share \
+                                   (`Kest::builder().cache(…)`, such as `RedisCache`), or raise `tier_bytes` and \
+                                   `header_bytes` of `Wire` on both sides"
+                .to_owned(),
+            Withheld::Unavailable => "its cache for claim checks could not be asked; see its log".to_owned(),
         }
     }
 
@@ -187,6 +229,12 @@ impl Joining {
     fn error(&self, kind: PropagationErrorKind, what: String) -> PropagationError {
         PropagationError::new(kind, format!("`{}` sent back {what}", self.target))
     }
+}
+
+/// Whose entry it is, as a callee names those whom it allows.
+fn sender(tip: &PassportEntry) -> Option<String> {
+    let payload = URL_SAFE_NO_PAD.decode_to_vec(tip.jws().split('.').nth(1)?).ok()?;
+    Some(KestEntry::from_payload(&payload).ok()?.anchored_as().into_owned())
 }
 
 /// Whether a callee says that it added nothing: the tips alone, and none but those that were sent.
