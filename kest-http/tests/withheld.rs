@@ -1,4 +1,5 @@
-//! Callees that were asked for lineage and give none, and what their callers learn of it. Spec §12.
+//! Callees that were asked for lineage and give none, and what their callers learn of it; answers without a body that
+//! a trailer could follow. Spec §12.
 #![cfg(feature = "http")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
@@ -47,7 +48,8 @@ fn streamed(trailers: Option<HeaderMap>) -> Body {
     Body::new(StreamBody::new(Frames(frames.into_iter())))
 }
 
-/// Acts before it answers: at `/` with what has a length, at `/stream` with what has none.
+/// Acts before it answers: at `/` with what has a length, at `/stream` with what has none, and at `/204` and `/304`
+/// with a body that is none.
 fn acting() -> Router {
     let answering = |status: u16, body: fn() -> Body| {
         any(move || async move {
@@ -60,6 +62,8 @@ fn acting() -> Router {
     Router::new()
         .route("/", answering(200, || Body::from("data")))
         .route("/stream", answering(200, || streamed(None)))
+        .route("/204", answering(204, || streamed(None)))
+        .route("/304", answering(304, || streamed(None)))
         .route("/fail", answering(500, || Body::from("data")))
 }
 
@@ -188,6 +192,23 @@ async fn of_a_grpc_call_the_status_is_waited_for() {
     let good = answering("none;reason=unbound", Some("0")).await;
     let told = lab.told(lab.outbound(good), format!("http://{good}/"), true).await;
     assert!(told.contains(".allow("), "{told}");
+}
+
+#[tokio::test]
+async fn an_answer_without_a_body_brings_its_lineage_in_the_head() {
+    let lab = Lab::new();
+    let stock = lab.serve(lab.layer().allow("spiffe://kest.test/orders")).await;
+    let cases = [("HEAD", ""), ("HEAD", "stream"), ("GET", "204"), ("GET", "304"), ("GET", "stream")];
+    for (method, path) in cases {
+        for http2 in [false, true] {
+            let uri = format!("http://{stock}/{path}");
+            let request = Request::builder().method(method).uri(uri).body(Body::empty()).unwrap();
+            let (answer, passport) = lab.calls(lab.outbound(stock), request, http2).await;
+            answer.unwrap();
+            let joined = shape(&passport);
+            assert_eq!(joined, "count<first; first; last<count", "{method} {path}, HTTP/2: {http2}");
+        }
+    }
 }
 
 #[test]

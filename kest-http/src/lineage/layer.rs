@@ -180,7 +180,7 @@ impl LineageLayerBuilder {
 
     /// Gives the lineage back to callers who ask for it (`kest-return: 1`), with what the service has added: in the
     /// response header `kest-lineage`, and for gRPC and bodies without a known length in a trailer of that name, where
-    /// the caller takes trailers. Refusals carry none. What has lineage may not be stored on the way
+    /// the caller takes trailers; never for `HEAD`, and answers without body. Refusals carry none. What has lineage may not be stored on the way
     /// (`Cache-Control: no-store`).
     ///
     /// Only callers who are known get it: whose lineage is bound, or whom the connection proves

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::header::{CACHE_CONTROL, TE, TRAILER};
-use http::{HeaderMap, HeaderValue, Request, Version, response};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version, response};
 use kest_core::error::{PropagationError, PropagationErrorKind};
 use kest_core::lineage::Outgoing;
 use kest_core::{Passport, PassportEntry};
@@ -62,11 +62,12 @@ impl Returning {
         failures: &Arc<Seldom>,
     ) -> Self {
         let headers = request.headers();
-        // RFC 9110 §10.1.4. HTTP/2 has trailers for everybody.
+        // RFC 9110 §10.1.4. HTTP/2 has trailers for everybody, where there is a body for them to stand behind.
         let takes = |te: &HeaderValue| {
             te.to_str().is_ok_and(|te| te.split(',').any(|one| one.trim().eq_ignore_ascii_case("trailers")))
         };
-        let trailers = request.version() >= Version::HTTP_2 || headers.get_all(TE).iter().any(takes);
+        let trailers = !matches!(*request.method(), Method::HEAD | Method::CONNECT)
+            && (request.version() >= Version::HTTP_2 || headers.get_all(TE).iter().any(takes));
         let lineage = Owed { wire: wire.densest(), received, failures: Arc::clone(failures) };
         Self::Asked { lineage, grpc: is_grpc(headers), trailers }
     }
@@ -100,7 +101,7 @@ impl Returning {
             head.headers.insert(LINEAGE, Withheld::Unbound.header());
             return None;
         };
-        if !ended && trailers && (grpc || !whole) {
+        if !ended && trailers && has_body(head.status) && (grpc || !whole) {
             if !grpc {
                 head.headers.append(TRAILER, HeaderValue::from_static(LINEAGE));
             }
@@ -109,6 +110,11 @@ impl Returning {
         lineage.end(&mut head.headers).await;
         None
     }
+}
+
+/// RFC 9110 §6.4.1: after these the server sends nothing, whatever body the handler has given them.
+fn has_body(status: StatusCode) -> bool {
+    !status.is_informational() && !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
 impl Owed {
