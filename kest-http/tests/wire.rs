@@ -180,15 +180,17 @@ fn members_of_others_that_are_none_or_do_not_fit_are_errors_and_not_left_out() {
 fn a_lineage_that_does_not_fit_needs_a_cache_that_the_receiver_reads() {
     let passport = Maker::new().chain(40);
     let private = Arc::new(MemoryCache::new());
-    for (wire, says) in [
-        (Wire::default(), "there is no cache"),
-        (Wire::builder().cache(private).build(), "this process's own"),
+    for (wire, says, shares) in [
+        (Wire::default(), "there is no cache", false),
+        (Wire::builder().cache(private).build(), "not declared shared", true),
     ] {
         let error = wire.write_blocking(&Parcel::of(passport.clone()), &[]).unwrap_err();
         assert_eq!(error.kind(), PropagationErrorKind::NoSharedCache);
         let text = error.to_string();
+        assert_eq!(text.contains("`MemoryCache::new().shared_in_process()`"), shares, "{text}");
         assert!(
             text.contains(says)
+                && text.contains("bytes compressed")
                 && text.contains("`tier_bytes`")
                 && text.contains("cache(…)")
                 && text.contains("`.dense()`"),
@@ -198,6 +200,10 @@ fn a_lineage_that_does_not_fit_needs_a_cache_that_the_receiver_reads() {
     let broken = Wire::builder().cache(Arc::new(Fixed { kept: None, shared: true })).build();
     let error = broken.write_blocking(&Parcel::of(passport.clone()), &[]).unwrap_err();
     assert_eq!(error.kind(), PropagationErrorKind::Cache, "no claim check goes out for what was not kept");
+    let dense = Wire::builder().dense().tier_bytes(64).build();
+    let text = dense.write_blocking(&Parcel::of(passport), &[]).unwrap_err().to_string();
+    assert!(text.contains("bytes in the dense form") && !text.contains("compressed"), "{text}");
+    assert!(!text.contains(".dense()"), "{text}");
 }
 
 #[test]

@@ -154,20 +154,26 @@ fn tier(
     match &settings.cache {
         Some(cache) if cache.is_shared() => Ok(Tier::Check(Arc::clone(cache))),
         cache => {
-            let lacking = match cache {
-                None => "there is no cache for a claim check",
-                Some(_) => "the cache for claim checks is this process's own, which receivers cannot read",
+            let (lacking, sharing) = match cache {
+                None => ("there is no cache for a claim check", ""),
+                Some(_) => (
+                    "the cache for claim checks is not declared shared, and receivers elsewhere cannot read it",
+                    "say `MemoryCache::new().shared_in_process()` where all receivers are in this process, or ",
+                ),
             };
-            let denser = match settings.packed {
-                Packed::Zlib => ", or pack it closer (`.dense()`), if all receivers are this library",
-                Packed::Dense => "",
+            let (packed, denser) = match settings.packed {
+                Packed::Zlib => {
+                    ("compressed", ", or pack it closer (`.dense()`), if all receivers are this library")
+                }
+                Packed::Dense => ("in the dense form", ""),
             };
             Err(PropagationError::new(
                 PropagationErrorKind::NoSharedCache,
                 format!(
-                    "the lineage does not fit into a header: {} bytes compressed, with {} of other members, where \
-                     `tier_bytes` is {} and `header_bytes` {}; and {lacking}; either give `Wire::builder().cache(…)` \
-                     one that the receivers read too, such as Redis, or raise these limits on both sides{denser}",
+                    "the lineage does not fit into a header: {} bytes {packed}, with {} of other members, where \
+                     `tier_bytes` is {} and `header_bytes` {}; and {lacking}; {sharing}give \
+                     `Kest::builder().cache(…)` or `Wire::builder().cache(…)` one that the receivers read too, such \
+                     as `RedisCache`, or raise these limits on both sides{denser}",
                     value.len(),
                     others.bytes(),
                     settings.tier_bytes,
