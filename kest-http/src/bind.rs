@@ -34,6 +34,8 @@ pub(crate) struct Binding {
 pub(crate) struct Believed {
     pub(crate) passport: VerifiedPassport,
     pub(crate) said: OnBehalfOf,
+    /// Whether the tips say nothing of it: no user, agent or task, believed or not.
+    pub(crate) silent: bool,
     pub(crate) bound: bool,
 }
 
@@ -57,6 +59,8 @@ impl Binding {
         peer: Option<&PeerIdentity>,
         now_ms: u64,
     ) -> Result<Believed, Problem> {
+        let silent =
+            passport.tip_entries().all(|tip| identity(tip).is_ok_and(|said| said == OnBehalfOf::new()));
         // INVARIANT: `tips` and `tip_entries` are the same entries in the same order.
         let mocks: Vec<bool> =
             passport.tips().iter().map(|tip| self.takes_mock && is_mock(tip.jws())).collect();
@@ -66,7 +70,7 @@ impl Binding {
             .find(|(tip, mock)| *mock || !self.binds(tip, peer));
         let Some((stranger, made_up)) = stranger else {
             let said = said(&passport)?;
-            return Ok(Believed { passport, said, bound: true });
+            return Ok(Believed { passport, said, silent, bound: true });
         };
         if self.require_bound {
             return Err(Problem::new(ProblemKind::UnboundLineage, unbound(stranger, made_up, peer)));
@@ -91,7 +95,7 @@ impl Binding {
             false => self.unbound_ceiling,
         };
         let passport = passport.capped(ceiling);
-        Ok(Believed { passport, said: OnBehalfOf::new(), bound: false })
+        Ok(Believed { passport, said: OnBehalfOf::new(), silent, bound: false })
     }
 
     fn binds(&self, tip: &KestEntry, peer: Option<&PeerIdentity>) -> bool {

@@ -137,7 +137,8 @@ impl Receiver {
         let now_ms = (self.clock.0)();
         let verified = self.verify(lineage, now_ms, permit).await?;
         let believed = self.binding.judge(verified, peer, now_ms)?;
-        let said = match believed.said == OnBehalfOf::new() {
+        // INVARIANT: what nobody signed never stands in for what is signed and is not believed, or not agreed on.
+        let said = match believed.silent {
             true => hearsay,
             false => believed.said.clone(),
         };

@@ -195,6 +195,33 @@ async fn baggage_strings_count_only_where_the_configuration_says_so_and_the_line
     let told =
         send(address, &[("baggage", &format!("{signed},kest.user=mallory,kest.agent=bot"))]).await.json();
     assert_eq!(told["identity"], json!({"user": "alice"}));
+    let unsaid = caller.baggage(&["order"], None).await;
+    let told = send(address, &[("baggage", &format!("{unsaid},kest.user=mallory"))]).await.json();
+    assert_eq!((&told["standing"], &told["identity"]), (&json!("Bound"), &json!({"user": "mallory"})));
+}
+
+#[tokio::test]
+async fn a_baggage_string_does_not_stand_in_for_a_signed_user_who_is_not_believed() {
+    let (caller, service) = (Workload::new("gateway"), Workload::new("orders"));
+    let mut config = kest_core::config::Config::default();
+    config.propagation.trust_baggage_identity = true;
+    let kest = kest_core::Kest::builder()
+        .identity(Arc::clone(&service.identity))
+        .engine(kest_providers::policy::MockPolicyEngine::allow())
+        .config(config)
+        .build()
+        .unwrap();
+    let build = || LineageLayer::builder(kest.clone(), verifier(&[&caller]));
+    let of = |user: &'static str| caller.passport(&["order"], Some(json!(user)));
+    let disputed = two_tips(of("alice").await, of("bob").await).await;
+    let half = two_tips(of("alice").await, caller.passport(&["order"], None).await).await;
+    for (passport, bound) in [(disputed, true), (half, true), (of("alice").await, false)] {
+        let layer = if bound { build().allow(caller.id.as_str()) } else { build() }.build().unwrap();
+        let header = format!("{},kest.user=mallory,kest.agent=bot", baggage(&passport));
+        let told = send(serve(routes().layer(layer)).await, &[("baggage", &header)]).await.json();
+        let standing = if bound { "Bound" } else { "Unbound" };
+        assert_eq!((&told["standing"], &told["identity"]), (&json!(standing), &json!({})));
+    }
 }
 
 #[tokio::test]
