@@ -1,7 +1,11 @@
 //! From the headers of a request to a lineage that is believed. Spec §12.
 
 use std::fmt;
+use std::future::{Future as _, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
@@ -13,6 +17,7 @@ use kest_core::verify::{
 use serde_json::Value;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Sleep;
 
 use crate::bind::{Believed, Binding, problem_of};
 use crate::peer::PeerIdentity;
@@ -88,12 +93,31 @@ impl Gate {
         if let Ok(permit) = Arc::clone(semaphore).try_acquire_owned() {
             return Ok(permit);
         }
+        let Some(patience) = self.timer() else {
+            tracing::error!(
+                target: "kest",
+                "a `LineageLayer` cannot wait for its turn: it runs in no tokio run-time with a timer; build the \
+                 run-time with `enable_time()`"
+            );
+            let why = "the service cannot wait until other lineages are verified: its run-time has no timer";
+            return Err(Problem::new(ProblemKind::Misconfigured, why));
+        };
         let busy =
             || Problem::new(ProblemKind::Busy, "too many lineages are being verified; try again later");
-        match tokio::time::timeout(self.patience, Arc::clone(semaphore).acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(permit),
-            Ok(Err(_)) | Err(_) => Err(busy()),
-        }
+        // The permit first: who gets it at the last moment goes on.
+        let mut waiting = pin!(Arc::clone(semaphore).acquire_owned());
+        let mut patience = pin!(patience);
+        poll_fn(|cx| match waiting.as_mut().poll(cx) {
+            Poll::Ready(permit) => Poll::Ready(permit.map_err(|_| busy())),
+            Poll::Pending => patience.as_mut().poll(cx).map(|()| Err(busy())),
+        })
+        .await
+    }
+
+    /// For how long to wait; none where the run-time has no timer, which tokio tells by a panic alone.
+    fn timer(&self) -> Option<Sleep> {
+        Handle::try_current().ok()?;
+        catch_unwind(AssertUnwindSafe(|| tokio::time::sleep(self.patience))).ok()
     }
 }
 
@@ -229,4 +253,48 @@ fn unverified(error: &VerifyError) -> Problem {
         failure => Problem::new(kind, failure),
     };
     problem.at(error.entry(), error.step())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Waker};
+
+    use super::*;
+
+    /// A gate that is full, and who holds the place.
+    fn full(patience: Duration) -> (Gate, OwnedSemaphorePermit) {
+        let gate = Gate::new(1, patience);
+        let permit = Arc::clone(&gate.verifications).try_acquire_owned().unwrap();
+        (gate, permit)
+    }
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn who_would_have_to_wait_without_a_timer_is_refused() {
+        let (gate, permit) = full(LONG);
+        let bare = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let refused = bare.block_on(gate.enter(&gate.verifications)).unwrap_err();
+        assert_eq!(refused.kind(), ProblemKind::Misconfigured);
+        let mut waiting = Box::pin(gate.enter(&gate.verifications));
+        let polled = waiting.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert!(matches!(polled, Poll::Ready(Err(problem)) if problem.kind() == ProblemKind::Misconfigured));
+        drop((waiting, permit));
+        drop(bare.block_on(gate.enter(&gate.verifications)).unwrap());
+    }
+
+    #[tokio::test]
+    async fn others_wait_for_their_turn_and_not_for_ever() {
+        let (gate, permit) = full(Duration::from_millis(10));
+        let refused = gate.enter(&gate.verifications).await.unwrap_err();
+        assert_eq!(refused.kind(), ProblemKind::Busy);
+        // Claims wait for claims alone.
+        drop(gate.enter(&gate.claims).await.unwrap());
+        drop(permit);
+        let (gate, permit) = full(LONG);
+        let mut waiting = pin!(gate.enter(&gate.verifications));
+        assert!(waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        drop(permit);
+        drop(waiting.await.unwrap());
+    }
 }

@@ -202,7 +202,8 @@ impl LineageLayerBuilder {
     }
 
     /// How many passports may be inflated, redeemed or verified off the run-time's threads at a time; 32 by default.
-    /// Each takes a few MiB at most.
+    /// Each takes a few MiB at most. To wait takes a tokio run-time with a timer (`enable_time`), as `#[tokio::main]`
+    /// makes it; without, what would have to wait is refused with 500.
     pub fn verifications_at_once(mut self, limit: usize) -> Self {
         self.at_once = limit;
         self
