@@ -38,7 +38,7 @@ const MOST_RETIRED: usize = 64;
 ///
 /// # fn example() -> Result<(), kest_core::error::IdentityError> {
 /// let identity = Arc::new(LocalEd25519Provider::new()?.with_workload_id("spiffe://example.org/orders"));
-/// let keys = JwksService::builder(identity).build();
+/// let keys = JwksService::builder(Arc::clone(&identity)).build();
 /// let app: Router = Router::new().route_service(jwks::PATH, keys);
 /// # drop(app);
 /// # Ok(()) }
@@ -67,10 +67,10 @@ struct Seen {
 }
 
 impl JwksService {
-    /// Begins a service for the keys of this identity.
-    pub fn builder(provider: Arc<dyn IdentityProvider>) -> JwksServiceBuilder {
+    /// Begins a service for the keys of this identity: a provider, or an `Arc` of one.
+    pub fn builder(provider: impl IdentityProvider + 'static) -> JwksServiceBuilder {
         JwksServiceBuilder {
-            provider,
+            provider: Arc::new(provider),
             keep_retired: Duration::from_secs(24 * 60 * 60),
             max_age: Duration::from_secs(60),
         }

@@ -39,7 +39,7 @@ async fn body(response: http::Response<http_body_util::Full<bytes::Bytes>>) -> V
 #[tokio::test]
 async fn a_verifier_reads_the_keys_over_a_socket() {
     let (caller, service) = (Workload::new("gateway"), Workload::new("orders"));
-    let keys = JwksService::builder(Arc::clone(&caller.identity) as Arc<dyn IdentityProvider>).build();
+    let keys = JwksService::builder(Arc::clone(&caller.identity)).build();
     let address = serve(Router::new().route_service(jwks::PATH, keys)).await;
     let source =
         JwksUrl::builder(&format!("http://{address}{}", jwks::PATH)).allow(&caller.id).build().unwrap();
@@ -59,9 +59,7 @@ async fn a_verifier_reads_the_keys_over_a_socket() {
 #[tokio::test]
 async fn what_is_published_is_public_and_may_be_kept_for_a_minute() {
     let caller = Workload::new("gateway");
-    let service = JwksService::builder(Arc::clone(&caller.identity) as Arc<dyn IdentityProvider>)
-        .max_age(Duration::from_secs(7))
-        .build();
+    let service = JwksService::builder(Arc::clone(&caller.identity)).max_age(Duration::from_secs(7)).build();
     let response = get(&service, "GET").await;
     assert_eq!(response.headers()["content-type"], "application/jwk-set+json");
     assert_eq!(response.headers()["cache-control"], "public, max-age=7");
@@ -80,7 +78,7 @@ async fn what_is_published_is_public_and_may_be_kept_for_a_minute() {
 #[tokio::test]
 async fn it_takes_get_and_head_alone() {
     let caller = Workload::new("gateway");
-    let keys = JwksService::builder(Arc::clone(&caller.identity) as Arc<dyn IdentityProvider>).build();
+    let keys = JwksService::builder(Arc::clone(&caller.identity)).build();
     let address = serve(Router::new().route_service("/", keys)).await;
     let get = send_bytes(address, "GET", &[]).await;
     let head = send_bytes(address, "HEAD", &[]).await;
