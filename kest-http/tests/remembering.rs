@@ -7,10 +7,14 @@ mod support;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use axum::body::Body;
+use http::Request;
+use hyper_util::rt::TokioExecutor;
 use kest_core::verify::{FnKeySource, KeySource, Remembered, Verifier};
-use kest_http::LineageLayer;
+use kest_http::{LineageLayer, Outbound, OutboundError, OutboundLayer};
+use tower::{Layer as _, ServiceExt as _};
 
-use self::support::{Workload, anchors, layer, routes, send, serve, verifier, with_peer};
+use self::support::{Workload, anchors, layer, protected, routes, send, serve, verifier, with_peer};
 
 async fn status(address: std::net::SocketAddr, baggage: &str) -> u16 {
     send(address, &[("baggage", baggage)]).await.status
@@ -37,14 +41,19 @@ async fn a_layer_remembers_by_default_and_can_be_told_where() {
     let one = layer(&service, &[&caller]).remember(shared.clone()).build().unwrap();
     let other = layer(&service, &[&caller]).remember(shared.clone()).build().unwrap();
     let nothing = layer(&service, &[&caller]).remember(Remembered::new(0)).build().unwrap();
-    let of_the_verifier = verifier(&[&caller]).remembering(&own);
-    let of_the_verifier = LineageLayer::builder(service.kest.clone(), of_the_verifier)
-        .remember(shared.clone())
-        .build()
-        .unwrap();
-    for (layer, in_shared, in_own) in
-        [(&one, 3, 0), (&other, 3, 0), (&nothing, 0, 0), (&of_the_verifier, 0, 3)]
-    {
+    let remembers = || LineageLayer::builder(service.kest.clone(), verifier(&[&caller]).remembering(&own));
+    let of_the_verifier = remembers().build().unwrap();
+    // What is said to the layer goes before what was said to its verifier.
+    let another = remembers().remember(shared.clone()).build().unwrap();
+    let none = remembers().remember(Remembered::new(0)).build().unwrap();
+    for (layer, in_shared, in_own) in [
+        (&one, 3, 0),
+        (&other, 3, 0),
+        (&nothing, 0, 0),
+        (&of_the_verifier, 0, 3),
+        (&another, 3, 0),
+        (&none, 0, 0),
+    ] {
         shared.clear();
         own.clear();
         let address = serve(with_peer(routes().layer(layer.clone()), caller.peer())).await;
@@ -82,4 +91,30 @@ async fn an_entry_that_is_remembered_is_refused_once_its_key_is_gone() {
     answer.is_problem(401, "unverified-lineage", "");
     rotated.store(false, Ordering::Relaxed);
     assert_eq!(status(address, &baggage).await, 200);
+}
+
+#[tokio::test]
+async fn a_client_remembers_where_it_is_told() {
+    let (caller, service) = (Workload::new("gateway"), Workload::new("orders"));
+    let (own, shared) = (Remembered::new(100), Remembered::new(100));
+    let layer = layer(&service, &[&caller]).allow(caller.id.as_str()).return_lineage().build().unwrap();
+    let address = serve(routes().layer(layer)).await;
+    let outbound = Outbound::builder()
+        .host(address.to_string())
+        .returned(verifier(&[&caller, &service]).remembering(&own))
+        .remember(shared.clone())
+        .build()
+        .unwrap();
+    let client = hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build_http();
+    let client = OutboundLayer::new(outbound).layer(client);
+    let work = protected("first", None, async {
+        client
+            .oneshot(Request::get(format!("http://{address}/")).body(Body::empty()).unwrap())
+            .await
+            .unwrap();
+    });
+    caller.kest.scope(work).source("system").await.unwrap();
+    assert_eq!((own.len(), shared.len()), (0, 2));
+    let nothing_to_remember = Outbound::builder().any_host().remember(Remembered::new(1)).build();
+    assert!(matches!(nothing_to_remember, Err(OutboundError::NothingReturned)), "{nothing_to_remember:?}");
 }

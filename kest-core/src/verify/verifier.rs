@@ -201,6 +201,12 @@ impl Verifier {
         other
     }
 
+    /// The same verifier with this memory, whether it has one or not.
+    #[must_use]
+    pub fn with_memory(&self, remembered: &Remembered) -> Self {
+        Self { remembered: Some(remembered.clone()), ..self.clone() }
+    }
+
     /// Threads for `entries` entries. Starting one costs about as much as checking a signature.
     pub(super) fn threads(&self, entries: usize, least: usize) -> usize {
         if entries < least {

@@ -212,7 +212,7 @@ impl LineageLayerBuilder {
     /// Where entries are remembered whose signatures were good, so that a lineage that comes again costs its new entries
     /// alone; by default a memory of this layer for 10,000 entries, which take some 20 MB. Layers that are given clones
     /// of one memory share it, and `Remembered::new(0)` remembers nothing. A verifier that was built with a memory keeps
-    /// its own.
+    /// its own, unless this is called.
     ///
     /// What is believed does not depend on it: see [`Remembered`].
     pub fn remember(mut self, remembered: Remembered) -> Self {
@@ -273,9 +273,12 @@ impl LineageLayerBuilder {
             Some(cache) => Wire::builder().cache(Arc::clone(cache)).build(),
             None => Wire::default(),
         });
-        let remembered = self.remembered.unwrap_or_else(|| Remembered::new(REMEMBERED));
+        let verifier = match &self.remembered {
+            Some(remembered) => self.verifier.with_memory(remembered),
+            None => self.verifier.remembering(&Remembered::new(REMEMBERED)),
+        };
         let receiver = Receiver {
-            verifier: self.verifier.remembering(&remembered),
+            verifier,
             binding,
             max_age: self.max_age,
             require_lineage: self.require_lineage,

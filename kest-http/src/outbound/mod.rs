@@ -123,6 +123,7 @@ impl Outbound {
             ceiling: None,
             max_age: None,
             tolerate_missing: false,
+            remembered: None,
         }
     }
 
@@ -159,6 +160,7 @@ pub struct OutboundBuilder {
     ceiling: Option<u8>,
     max_age: Option<Duration>,
     tolerate_missing: bool,
+    remembered: Option<Remembered>,
 }
 
 impl OutboundBuilder {
@@ -232,7 +234,7 @@ impl OutboundBuilder {
     /// arise the call has been made ([`PropagationError::call_was_made`]).
     ///
     /// The verifier has to know the keys of everybody in the lineage, this service and its callers included. Unless it
-    /// has a memory, it gets one of 10,000 entries.
+    /// has a memory, it gets one of 10,000 entries ([`Self::remember`]).
     ///
     /// [`PropagationError::call_was_made`]: kest_core::error::PropagationError::call_was_made
     pub fn returned(mut self, verifier: Verifier) -> Self {
@@ -268,6 +270,14 @@ impl OutboundBuilder {
         self
     }
 
+    /// Where entries are remembered whose signatures were good, as
+    /// [`LineageLayerBuilder::remember`](crate::LineageLayerBuilder::remember) has it: a layer and the clients of one
+    /// service can share one memory.
+    pub fn remember(mut self, remembered: Remembered) -> Self {
+        self.remembered = Some(remembered);
+        self
+    }
+
     /// The settings.
     ///
     /// # Errors
@@ -286,7 +296,8 @@ impl OutboundBuilder {
         let for_return = !self.callees.is_empty()
             || self.tolerate_missing
             || self.ceiling.is_some()
-            || self.max_age.is_some();
+            || self.max_age.is_some()
+            || self.remembered.is_some();
         if self.verifier.is_none() && for_return {
             return Err(OutboundError::NothingReturned);
         }
@@ -300,7 +311,10 @@ impl OutboundBuilder {
         };
         let callees = self.callees.iter().map(callee).collect::<Result<_, _>>()?;
         let returned = self.verifier.map(|verifier| Returned {
-            verifier: verifier.remembering(&Remembered::new(REMEMBERED)),
+            verifier: match &self.remembered {
+                Some(remembered) => verifier.with_memory(remembered),
+                None => verifier.remembering(&Remembered::new(REMEMBERED)),
+            },
             callees,
             ceiling: self.ceiling.unwrap_or(CEILING),
             max_age: self.max_age.unwrap_or(MAX_AGE),
