@@ -50,6 +50,8 @@ pub(crate) struct Catalog {
     root: PathBuf,
     manifest_dir: PathBuf,
     config: Option<PathBuf>,
+    /// Whether `KEST_CONFIG` names the configuration.
+    named: bool,
     folder: Option<PathBuf>,
     lock: Option<PathBuf>,
     known: BTreeSet<String>,
@@ -74,6 +76,7 @@ impl Catalog {
             root,
             manifest_dir,
             config,
+            named: named.is_some(),
             folder: None,
             lock: None,
             known: BTreeSet::new(),
@@ -82,7 +85,7 @@ impl Catalog {
             off: false,
             reads: Vec::new(),
         };
-        catalog.read_config(named.is_some())?;
+        catalog.read_config()?;
         catalog.read_lock()?;
         Ok(catalog)
     }
@@ -170,7 +173,29 @@ impl Catalog {
             (true, Some(dir)) => format!("; add {}/{name}.rego or {name}.cedar", self.show(dir)),
             (true, None) => String::new(),
         };
-        format!("unknown policy `{name}`{fix} (searched {})", searched.join(", "))
+        format!("unknown policy `{name}`{fix} (searched {}){}", searched.join(", "), self.overlooked())
+    }
+
+    /// Says why the crate's own folder, if it has one, is not the one that is searched.
+    fn overlooked(&self) -> String {
+        let own = self.manifest_dir.join(FOLDER);
+        let Some(config) =
+            self.config.as_ref().filter(|_| own.is_dir() && self.folder.as_ref() != Some(&own))
+        else {
+            return String::new();
+        };
+        let (own, shown) = (self.show(&own), self.show(config));
+        let why = match (self.named, parent(config) == self.manifest_dir) {
+            (true, _) => format!("`KEST_CONFIG` names {shown}"),
+            (false, true) => format!("{shown} names another as `dir`"),
+            (false, false) => format!(
+                "{shown} holds for this crate; to make that folder the crate's own, write a kest.toml beside its \
+                 Cargo.toml\n\n    [policies]\n    dir = \"policies\"\n"
+            ),
+        };
+        format!(
+            "\n\nthe folder {own}/ of this crate is not searched: {why} (paths are from the workspace root)"
+        )
     }
 
     /// The places there are, as messages show them.
@@ -198,7 +223,7 @@ impl Catalog {
         names
     }
 
-    fn read_config(&mut self, named: bool) -> Result<(), String> {
+    fn read_config(&mut self) -> Result<(), String> {
         let Some(path) = self.config.clone() else {
             self.folder = [&self.manifest_dir, &self.root]
                 .into_iter()
@@ -206,7 +231,7 @@ impl Catalog {
                 .find(|dir| dir.is_dir());
             return Ok(());
         };
-        if named && !path.is_file() {
+        if self.named && !path.is_file() {
             return Err(format!("`KEST_CONFIG` names {}, which is no file", self.show(&path)));
         }
         let text = self.read(&path)?;

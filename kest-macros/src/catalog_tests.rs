@@ -77,6 +77,31 @@ fn folder_of_the_manifest_is_nearer() {
 }
 
 #[test]
+fn a_folder_of_the_crate_that_is_not_searched_is_named() {
+    let s = Scratch::new();
+    s.write("kest.toml", "").write("policies/a.cedar", "").write("app/policies/allow.cedar", "");
+    let error = s.check("allow").unwrap_err();
+    assert!(error.contains("(searched policies/)"), "{error}");
+    assert!(
+        error.contains("the folder app/policies/ of this crate is not searched: kest.toml holds"),
+        "{error}"
+    );
+    assert!(error.contains("write a kest.toml beside its Cargo.toml\n\n    [policies]\n"), "{error}");
+
+    let named = s.load_with(Some("kest.toml")).unwrap().check("allow").unwrap_err();
+    assert!(named.contains("not searched: `KEST_CONFIG` names kest.toml"), "{named}");
+
+    s.write("rules/a.cedar", "").write("app/kest.toml", "[policies]\ndir = \"../rules\"\n");
+    let elsewhere = s.check("allow").unwrap_err();
+    assert!(elsewhere.contains("not searched: app/kest.toml names another as `dir`"), "{elsewhere}");
+
+    // As the message says.
+    s.write("app/kest.toml", "[policies]\ndir = \"policies\"\n");
+    s.check("allow").unwrap();
+    assert!(s.check("a").unwrap_err().ends_with("(searched app/policies/)"));
+}
+
+#[test]
 fn nearest_config_wins_and_is_tracked() {
     let s = Scratch::new();
     s.write("kest.toml", "[policies]\nknown = [\"far\"]\n")
