@@ -43,15 +43,28 @@ fn ids_are_the_documented_ones() {
 
 #[test]
 fn an_ephemeral_key_warns_once() {
-    let warning = ["WARN Using ephemeral Ed25519 key — not for production"];
-    let local = log::logged(|| {
+    let warning =
+        |id: &str| [format!("WARN Using ephemeral Ed25519 key — not for production workload_id={id:?}")];
+    let logged = |run: fn()| log::logged_with("workload_id", run);
+    let local = logged(|| {
         let provider = LocalEd25519Provider::new().unwrap().with_workload_id("spiffe://a/b");
         provider.sign(b"{}").unwrap();
+        provider.workload_id().unwrap();
+        provider.sign(b"{}").unwrap();
     });
-    assert_eq!(local, warning);
-    let fixed = log::logged(|| drop(StaticIdentity::new("spiffe://s").unwrap()));
-    assert_eq!(fixed, warning);
-    assert!(log::logged(|| drop(MockIdentityProvider::new().unwrap())).is_empty());
+    assert_eq!(local, warning("spiffe://a/b"));
+    for used in [(|provider| drop(provider.workload_id().unwrap())) as fn(LocalEd25519Provider), |provider| {
+        drop(provider.public_keys().unwrap())
+    }] {
+        let local = log::logged_with("workload_id", || used(LocalEd25519Provider::new().unwrap()));
+        assert_eq!(local, warning("spiffe://kest.internal/local-workload"));
+    }
+    let fixed = logged(|| drop(StaticIdentity::new("spiffe://s").unwrap()));
+    assert_eq!(fixed, warning("spiffe://s"));
+    assert!(logged(|| drop(MockIdentityProvider::new().unwrap())).is_empty());
+    assert!(
+        logged(|| drop(LocalEd25519Provider::dangerous_from_seed([7; 32]).unwrap().sign(b"{}"))).is_empty()
+    );
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! For development: a key of this process.
 
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use kest_core::error::IdentityError;
 use kest_core::identity::{BoxFuture, IdentityProvider};
@@ -12,7 +12,7 @@ use super::ephemeral::{EphemeralKey, environment, non_empty, refuse_in_productio
 
 /// Signs with an Ed25519 key that is made when the provider is, and is gone with it. For development.
 ///
-/// Making one warns; with `KEST_ENV=production` it is refused.
+/// Its first use warns; with `KEST_ENV=production` it is refused.
 ///
 /// ```
 /// # use kest_providers::identity::LocalEd25519Provider;
@@ -26,6 +26,7 @@ use super::ephemeral::{EphemeralKey, environment, non_empty, refuse_in_productio
 pub struct LocalEd25519Provider {
     workload_id: Arc<str>,
     key: EphemeralKey,
+    warned: Once,
 }
 
 const NAME: &str = "LocalEd25519Provider";
@@ -54,23 +55,31 @@ impl LocalEd25519Provider {
     pub fn dangerous_from_seed(seed: [u8; 32]) -> Result<Self, IdentityError> {
         let seed = Zeroizing::new(seed);
         refuse_in_production(NAME, environment().as_deref())?;
-        Ok(Self { workload_id: DEFAULT_ID.into(), key: EphemeralKey::from_seed(&seed)? })
+        let warned = Once::new();
+        warned.call_once(|| {});
+        Ok(Self { workload_id: DEFAULT_ID.into(), key: EphemeralKey::from_seed(&seed)?, warned })
     }
 
     fn for_env(environment: Option<&str>) -> Result<Self, IdentityError> {
         refuse_in_production(NAME, environment)?;
         let key = EphemeralKey::generate()?;
-        warn_ephemeral(DEFAULT_ID);
-        Ok(Self { workload_id: DEFAULT_ID.into(), key })
+        Ok(Self { workload_id: DEFAULT_ID.into(), key, warned: Once::new() })
+    }
+
+    /// Warns once, when it is known under which id the key is used.
+    fn used(&self) {
+        self.warned.call_once(|| warn_ephemeral(&self.workload_id));
     }
 }
 
 impl IdentityProvider for LocalEd25519Provider {
     fn workload_id(&self) -> Result<Arc<str>, IdentityError> {
+        self.used();
         non_empty(NAME, &self.workload_id)
     }
 
     fn sign(&self, payload: &[u8]) -> Result<Jws, IdentityError> {
+        self.used();
         self.key.sign(payload)
     }
 
@@ -79,6 +88,7 @@ impl IdentityProvider for LocalEd25519Provider {
     }
 
     fn public_keys(&self) -> Result<Jwks, IdentityError> {
+        self.used();
         Ok(self.key.public_keys())
     }
 }

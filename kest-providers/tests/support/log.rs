@@ -8,13 +8,29 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
 #[derive(Default, Clone)]
-struct Log(Arc<Mutex<Vec<String>>>);
+struct Log {
+    messages: Arc<Mutex<Vec<String>>>,
+    /// The field that is wanted beside the message.
+    field: Option<&'static str>,
+}
 
 /// What the closure logs, each as `LEVEL message`.
+#[allow(dead_code, reason = "each test file uses its own part")]
 pub(crate) fn logged(run: impl FnOnce()) -> Vec<String> {
-    let log = Log::default();
-    tracing::subscriber::with_default(log.clone(), run);
-    log.0.lock().unwrap().clone()
+    Log::default().of(run)
+}
+
+/// The same with this field behind each message that has it: `LEVEL message field=value`.
+#[allow(dead_code, reason = "each test file uses its own part")]
+pub(crate) fn logged_with(field: &'static str, run: impl FnOnce()) -> Vec<String> {
+    Log { field: Some(field), ..Log::default() }.of(run)
+}
+
+impl Log {
+    fn of(self, run: impl FnOnce()) -> Vec<String> {
+        tracing::subscriber::with_default(self.clone(), run);
+        self.messages.lock().unwrap().clone()
+    }
 }
 
 impl Subscriber for Log {
@@ -31,9 +47,10 @@ impl Subscriber for Log {
     fn record_follows_from(&self, _: &Id, _: &Id) {}
 
     fn event(&self, event: &Event<'_>) {
-        let mut message = Message(String::new());
+        let mut message = Message { text: String::new(), field: self.field, value: String::new() };
         event.record(&mut message);
-        self.0.lock().unwrap().push(format!("{} {}", event.metadata().level(), message.0));
+        let line = format!("{} {}{}", event.metadata().level(), message.text, message.value);
+        self.messages.lock().unwrap().push(line);
     }
 
     fn enter(&self, _: &Id) {}
@@ -41,12 +58,18 @@ impl Subscriber for Log {
     fn exit(&self, _: &Id) {}
 }
 
-struct Message(String);
+struct Message {
+    text: String,
+    field: Option<&'static str>,
+    value: String,
+}
 
 impl Visit for Message {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         if field.name() == "message" {
-            self.0 = format!("{value:?}");
+            self.text = format!("{value:?}");
+        } else if Some(field.name()) == self.field {
+            self.value = format!(" {}={value:?}", field.name());
         }
     }
 }
