@@ -62,4 +62,9 @@ pub use peer::{PeerIdentity, PeerProof};
 #[cfg(feature = "http")]
 pub use problem::{Problem, ProblemKind};
 pub use propagator::KestPropagator;
+/// The clients that [`Outbound::client`] is for, in the version that it takes.
+#[cfg(feature = "reqwest")]
+pub use reqwest;
+#[cfg(feature = "reqwest")]
+pub use reqwest_middleware;
 pub use wire::{Arrived, Parcel, Wire, WireBuilder};
