@@ -156,6 +156,34 @@ async fn a_request_that_names_no_host_is_not_made() {
 }
 
 #[tokio::test]
+#[tokio::test]
+async fn an_origin_does_not_speak_for_a_request_that_names_another_host() {
+    let orders = Workload::new("orders");
+    let (address, received) = recorder().await;
+    let named = Outbound::builder().host("orders.internal").jwt_host("orders.internal").build().unwrap();
+    let any = Outbound::builder().any_host().build().unwrap();
+    for (outbound, origin) in [
+        (named.clone(), "https://orders.internal".to_owned()),
+        (any, "https://orders.internal".to_owned()),
+        // In the clear, where the origin says that it is not.
+        (named, format!("https://{address}")),
+    ] {
+        let client = OutboundLayer::to_origin(outbound, &origin).unwrap().layer(client(false));
+        let call = op("call", client.oneshot(get(format!("http://{address}/"))));
+        let error = orders.kest.scope(with_jwt(token(), call)).await.unwrap().unwrap_err();
+        assert_eq!(kind(&*error), PropagationErrorKind::HostNotNamed);
+        assert!(error.to_string().contains(&format!("names `http://{address}`")), "{error}");
+        assert!(!find(&*error).call_was_made());
+    }
+    assert_eq!(received.count(), 0);
+    let outbound = Outbound::builder().host(address.to_string()).build().unwrap();
+    let origin = OutboundLayer::to_origin(outbound, &format!("http://{address}")).unwrap();
+    let client = origin.layer(client(false));
+    let call = op("call", client.oneshot(get(format!("http://{address}/"))));
+    orders.kest.scope(call).await.unwrap().unwrap();
+    assert!(received.baggage().lineage.is_some());
+}
+
 async fn any_host_is_said_aloud() {
     let outbound = Outbound::builder().any_host().build().unwrap();
     let sent = leaves(outbound, get("http://stranger.example/")).await.unwrap();
