@@ -13,6 +13,7 @@ use http::{Request, Response};
 use kest_core::claim::{BoxFuture, ClaimCache, ClaimId};
 use kest_core::error::{PropagationError, PropagationErrorKind};
 use kest_core::lineage::{with_jwt, with_user};
+use kest_core::verify::Verifier;
 use kest_http::{Outbound, OutboundError, OutboundLayer, Wire};
 use opentelemetry::Context;
 use opentelemetry::propagation::text_map_propagator::FieldIter;
@@ -447,3 +448,15 @@ fn settings_that_cannot_be_meant_are_refused() {
     let error = OutboundLayer::to_origin(outbound, "orders.internal").unwrap_err();
     assert!(error.to_string().contains("is no origin"), "{error}");
 }
+    // Nothing is sent there, so that nothing comes back.
+    let named = Outbound::builder().host("a.internal:8443").returned(verifier(&[]));
+    for host in ["a.internal", "a.internal:443", "b.internal:8443"] {
+        let error = build(named.clone().callee(host, "spiffe://kest.test/*"));
+        assert!(error.contains(&format!("`{host}` is none of those")), "{error}");
+        assert!(error.contains("(`a.internal:8443`)"), "{error}");
+    }
+    assert!(named.callee("A.internal:8443", "spiffe://kest.test/*").build().is_ok());
+    let tokens = Outbound::builder().jwt_host("a.internal").returned(verifier(&[]));
+    assert!(build(tokens.callee("a.internal", "spiffe://kest.test/*")).contains("(none)"));
+    let blind = Verifier::builder().dangerous().skip_signatures().build();
+    assert!(build(hosts().returned(blind)).contains("leaves signatures unchecked"));

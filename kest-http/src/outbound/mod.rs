@@ -88,6 +88,16 @@ enum Hosts {
 #[derive(Debug)]
 struct Returned {
     verifier: Verifier,
+impl Hosts {
+    /// Whether calls to a host of that name may take lineage along.
+    fn meet(&self, host: &HostName) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Named(hosts) => hosts.iter().any(|named| named.meets(host)),
+        }
+    }
+}
+
     callees: Vec<Callee>,
     ceiling: u8,
     max_age: Duration,
@@ -298,7 +308,14 @@ impl OutboundBuilder {
                 .map_err(|source| OutboundError::Callee { source })?;
             Ok(Callee { host: HostName::parse(host)?, workloads })
         };
-        let callees = self.callees.iter().map(callee).collect::<Result<_, _>>()?;
+        let callees = self.callees.iter().map(callee).collect::<Result<Vec<_>, _>>()?;
+        if let Some(callee) = callees.iter().find(|callee| !hosts.meet(&callee.host)) {
+            return Err(OutboundError::CalleeHost { host: callee.host.to_string(), named: self.hosts });
+        }
+        // INVARIANT: what verified is signed.
+        if self.verifier.as_ref().is_some_and(Verifier::skips_signatures) {
+            return Err(OutboundError::SkipsSignatures);
+        }
         let returned = self.verifier.map(|verifier| Returned {
             verifier: verifier.remembering(&Remembered::new(REMEMBERED)),
             callees,
