@@ -18,7 +18,7 @@ use kest_http::{Outbound, OutboundError, OutboundLayer, Wire};
 use opentelemetry::Context;
 use opentelemetry::propagation::text_map_propagator::FieldIter;
 use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
-use outbound_support::{Workload, client, find, get, kind, op, recorder, token, verifier};
+use outbound_support::{Warnings, Workload, client, find, get, kind, op, recorder, token, verifier};
 use tower::{Layer as _, ServiceExt, service_fn};
 
 /// What `request` looks like when it leaves, sent in a scope with one entry, for a user and with a token.
@@ -274,6 +274,47 @@ async fn outside_of_a_scope_nothing_goes_along() {
     for name in ["baggage", "authorization", "kest-return"] {
         assert_eq!(received.header(name), None, "{name}");
     }
+}
+
+#[tokio::test]
+async fn a_call_from_a_task_without_lineage_is_no_silent_one() {
+    let orders = Workload::new("orders");
+    let (address, received) = recorder().await;
+    let call = |outbound: &Outbound| {
+        let client = OutboundLayer::new(outbound.clone()).layer(client(false));
+        let task = async move { client.oneshot(get(format!("http://{address}/"))).await.map(drop) };
+        op("call", async { tokio::spawn(task).await.unwrap() })
+    };
+    let named = Outbound::builder().host(address.to_string());
+    let outbound = named.clone().build().unwrap();
+    let warnings = Warnings::default();
+    let listening = warnings.listen();
+    for count in [1, 2] {
+        orders.kest.scope(call(&outbound)).await.unwrap().unwrap();
+        assert_eq!((received.count(), received.header("baggage")), (count, None));
+    }
+    // A host that is not named gets no lineage anyway.
+    let other = Outbound::builder().host("orders.internal").build().unwrap();
+    orders.kest.scope(call(&other)).await.unwrap().unwrap();
+    drop(listening);
+    let [said] = &warnings.all()[..] else { panic!("{:?}", warnings.all()) };
+    for part in ["kest::spawn", ".in_lineage()", ".require_lineage()"] {
+        assert!(said.contains(part), "{said}");
+    }
+    let required = named.require_lineage().build().unwrap();
+    let error = orders.kest.scope(call(&required)).await.unwrap().unwrap_err();
+    assert_eq!((kind(&*error), find(&*error).call_was_made()), (PropagationErrorKind::NoLineage, false));
+    assert!(error.to_string().contains("kest::spawn"), "{error}");
+    // In a scope where nothing is recorded there is none either.
+    let client = OutboundLayer::new(required).layer(client(false));
+    let error =
+        orders.kest.scope(client.clone().oneshot(get(format!("http://{address}/")))).await.unwrap_err();
+    assert_eq!(kind(&*error), PropagationErrorKind::NoLineage);
+    assert!(error.to_string().contains("inside a protected function"), "{error}");
+    assert_eq!(received.count(), 3);
+    let inside = op("call", client.oneshot(get(format!("http://{address}/"))));
+    orders.kest.scope(inside).await.unwrap().unwrap();
+    assert!(received.baggage().lineage.is_some());
 }
 
 #[tokio::test]

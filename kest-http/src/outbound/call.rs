@@ -1,5 +1,7 @@
 //! One call: what the settings let it take along.
 
+use std::sync::atomic::Ordering;
+
 use http::HeaderMap;
 use kest_core::error::{PropagationError, PropagationErrorKind};
 use kest_core::get_active_cache;
@@ -75,6 +77,10 @@ impl Call {
                 if headers::may_have_ours(headers) { headers::take_baggage(headers)? } else { Vec::new() };
             return Ok(Plan { wire: self.wire, parcel: Parcel::new(), others, joining: None });
         }
+        let nothing = self.outgoing.passport().is_empty();
+        if nothing {
+            self.without_lineage(target)?;
+        }
         let mut others = headers::take_baggage(headers)?;
         others.extend(headers::inject(headers).filter(|written| !others.contains(written)));
         let mut parcel = Parcel::from(&self.outgoing);
@@ -91,6 +97,38 @@ impl Call {
     }
 
     /// The `Authorization` header: the token where it may go and there are no other credentials, and never elsewhere.
+    /// A call that takes no lineage to a host that may have it.
+    fn without_lineage(&self, target: &Target) -> Result<(), PropagationError> {
+        let settings = &self.outbound.settings;
+        if settings.require_lineage {
+            let why = match self.in_scope {
+                true => "nothing has been recorded yet; make it inside a protected function",
+                false => {
+                    "it is made outside of any lineage, as in a task of `tokio::spawn`; start the task with \
+                     `kest::spawn`, or give its future `.in_lineage()`"
+                }
+            };
+            return Err(PropagationError::new(
+                PropagationErrorKind::NoLineage,
+                format!("the call to `{target}` has no lineage to take along, and was not made: {why}"),
+            ));
+        }
+        if self.in_scope {
+            tracing::debug!(target: "kest", host = %target, "the call goes without lineage: nothing is recorded yet");
+        } else if settings.warned.swap(true, Ordering::Relaxed) {
+            tracing::debug!(target: "kest", host = %target, "the call goes without lineage: it is made outside of any");
+        } else {
+            tracing::warn!(
+                target: "kest",
+                host = %target,
+                "the call goes without lineage: it is made outside of any, as in a task of `tokio::spawn`; start the \
+                 task with `kest::spawn`, give its future `.in_lineage()`, or refuse such calls with \
+                 `.require_lineage()` (said once for these settings)"
+            );
+        }
+        Ok(())
+    }
+
     fn token(&self, target: &Target, headers: &mut HeaderMap) -> Result<Token, PropagationError> {
         let Some(jwt) = self.outgoing.jwt() else { return Ok(Token::Stays) };
         let settings = &self.outbound.settings;

@@ -35,6 +35,7 @@ mod returned;
 mod service;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use kest_core::verify::{Authority, Grant, Remembered, Verifier};
@@ -74,8 +75,11 @@ struct Settings {
     jwt_over_plain_http: bool,
     jwt_in_baggage: bool,
     refuse_unnamed: bool,
+    require_lineage: bool,
     wire: Option<Wire>,
     returned: Option<Returned>,
+    /// Whether it has been said that a call was made outside of any scope.
+    warned: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -127,6 +131,7 @@ impl Outbound {
             jwt_over_plain_http: false,
             jwt_in_baggage: false,
             refuse_unnamed: false,
+            require_lineage: false,
             wire: None,
             verifier: None,
             callees: Vec::new(),
@@ -163,6 +168,7 @@ pub struct OutboundBuilder {
     jwt_over_plain_http: bool,
     jwt_in_baggage: bool,
     refuse_unnamed: bool,
+    require_lineage: bool,
     wire: Option<Wire>,
     verifier: Option<Verifier>,
     callees: Vec<(String, String)>,
@@ -221,6 +227,14 @@ impl OutboundBuilder {
     /// A call to a host that is not named for lineage fails, instead of going there without.
     pub fn refuse_unnamed(mut self) -> Self {
         self.refuse_unnamed = true;
+        self
+    }
+
+    /// A call to a host that may have lineage fails where there is none to take along, instead of going there without:
+    /// outside of any scope, as in a task of `tokio::spawn`, and where nothing has been recorded yet. Without this there
+    /// is a warning of the first call outside of any scope.
+    pub fn require_lineage(mut self) -> Self {
+        self.require_lineage = true;
         self
     }
 
@@ -334,4 +348,6 @@ impl OutboundBuilder {
         };
         Ok(Outbound { settings: Arc::new(settings) })
     }
+            require_lineage: self.require_lineage,
 }
+            warned: AtomicBool::new(false),
