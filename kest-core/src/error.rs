@@ -298,18 +298,13 @@ pub enum PropagationErrorKind {
     Cache,
     /// The lineage needs a claim check, and there is no cache that the receiver could read. No call was made.
     NoSharedCache,
-    /// The lineage that a service sent back did not verify. The call was made: the service may have acted.
-    Unverified,
+    /// The host is not named as one that may receive lineage, or is another than the client goes to. No call was made.
+    HostNotNamed,
     /// There is no lineage to take along, and there must be one. No call was made.
     NoLineage,
     /// What would be sent does not verify with the verifier for what comes back, so that nothing could be joined. No
     /// call was made.
     Unreturnable,
-    /// The lineage that a service sent back is bound to nobody, and must be. The call was made: the service may have
-    /// acted.
-    Unbound,
-    /// The host is not named as one that may receive lineage. No call was made.
-    HostNotNamed,
     /// What a service sent back cannot be joined. The call was made: the service may have acted.
     Returned,
 }
@@ -317,6 +312,11 @@ pub enum PropagationErrorKind {
 detail!(
     /// A lineage that cannot be sent to another service, or received from one. Spec §12.
     PropagationError,
+    PropagationErrorKind,
+    Propagation
+);
+
+impl PropagationError {
     /// The first of these errors in an error and its causes. Clients wrap what a layer answers, some several deep, and
     /// an error that arises while a body is read is to them one of reading.
     ///
@@ -345,19 +345,12 @@ detail!(
         None
     }
 
-    PropagationErrorKind,
-    Propagation
-);
-
-impl PropagationError {
     /// Whether it is about the answer to a call: the call was made, and the service may have acted. Such a call must not
     /// be retried as if nothing had happened.
     #[must_use]
     pub fn call_was_made(&self) -> bool {
         match self.kind {
-            PropagationErrorKind::Unverified
-            | PropagationErrorKind::Unbound
-            | PropagationErrorKind::Returned => true,
+            PropagationErrorKind::Returned => true,
             PropagationErrorKind::Malformed
             | PropagationErrorKind::TooLarge
             | PropagationErrorKind::ClaimNotFound

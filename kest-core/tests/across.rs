@@ -126,6 +126,11 @@ async fn the_history_of_another_call_is_not_joined() {
     };
     let ((), passport) = kest
         .scope(async {
+            let nothing = Outgoing::capture();
+            assert!(
+                nothing.returned(&callee(&stranger, &["y"])).is_err(),
+                "nothing that it could go on from"
+            );
             op("a", async {}).await.unwrap();
             let outgoing = Outgoing::capture();
             let error = outgoing.returned(&callee(&stranger, &["y"])).unwrap_err();

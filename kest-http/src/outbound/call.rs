@@ -18,7 +18,7 @@ use crate::{Parcel, Wire};
 pub(crate) struct Call {
     outbound: Outbound,
     outgoing: Outgoing,
-    /// Whether it is made in a scope, so that something can come back.
+    /// Whether it is made in a scope.
     in_scope: bool,
     wire: Wire,
 }
@@ -87,7 +87,8 @@ impl Call {
         if settings.jwt_in_baggage && token == Token::MayGo {
             parcel.jwt = self.outgoing.jwt().cloned();
         }
-        let asks = self.in_scope && settings.returned.is_some();
+        // INVARIANT: nothing is asked back that could not go on from what was sent: it might be of any other call.
+        let asks = !nothing && settings.returned.is_some();
         if asks {
             headers::ask(headers);
         }
@@ -96,7 +97,6 @@ impl Call {
         Ok(Plan { wire, parcel, others, joining })
     }
 
-    /// The `Authorization` header: the token where it may go and there are no other credentials, and never elsewhere.
     /// A call that takes no lineage to a host that may have it.
     fn without_lineage(&self, target: &Target) -> Result<(), PropagationError> {
         let settings = &self.outbound.settings;
@@ -129,6 +129,7 @@ impl Call {
         Ok(())
     }
 
+    /// The `Authorization` header: the token where it may go and there are no other credentials, and never elsewhere.
     fn token(&self, target: &Target, headers: &mut HeaderMap) -> Result<Token, PropagationError> {
         let Some(jwt) = self.outgoing.jwt() else { return Ok(Token::Stays) };
         let settings = &self.outbound.settings;
@@ -170,8 +171,11 @@ enum Token {
 }
 
 impl Plan {
-    /// Writes the `baggage` header.
+    /// Writes the `baggage` header, if what comes back could be joined.
     pub(crate) async fn write(self, headers: &mut HeaderMap) -> Result<Option<Joining>, PropagationError> {
+        if let Some(joining) = &self.joining {
+            joining.prepare().await?;
+        }
         let others: Vec<&str> = self.others.iter().map(String::as_str).collect();
         let value = self.wire.write(&self.parcel, &others).await?;
         headers::put_baggage(headers, &value)?;

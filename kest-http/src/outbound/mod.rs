@@ -88,10 +88,6 @@ enum Hosts {
     Any,
 }
 
-/// How what comes back is verified and believed.
-#[derive(Debug)]
-struct Returned {
-    verifier: Verifier,
 impl Hosts {
     /// Whether calls to a host of that name may take lineage along.
     fn meet(&self, host: &HostName) -> bool {
@@ -102,6 +98,10 @@ impl Hosts {
     }
 }
 
+/// How what comes back is verified and believed.
+#[derive(Debug)]
+struct Returned {
+    verifier: Verifier,
     callees: Vec<Callee>,
     ceiling: u8,
     max_age: Duration,
@@ -248,15 +248,19 @@ impl OutboundBuilder {
     /// last entries as parents. The service's layer must give it back, see
     /// [`LineageLayer`](crate::LineageLayer).
     ///
-    /// What comes back must go on from what was sent, and counts for no more than that does here. Its last entries must
-    /// be of whoever answered: the peer that the connection authenticated, or a [callee](Self::callee). Otherwise it
-    /// counts for [at most 40](Self::unbound_ceiling). Where nothing was sent that it could go on from, only what the
-    /// authenticated peer signed is joined, and all else refused: it may be of any other call.
-    /// An answer without lineage is an error if it is a success; see [`Self::tolerate_unreturned`]. When these errors
-    /// arise the call has been made ([`PropagationError::call_was_made`]).
+    /// What comes back must go on from what was sent, and counts for no more than that does here: overrides of trust
+    /// beyond it, and the removal of its taints, have no effect, unless the verifier has an [`Authority`] that grants
+    /// them. Its last entries must be of whoever answered: the peer that the connection authenticated, or a
+    /// [callee](Self::callee). Otherwise it counts for [at most 40](Self::unbound_ceiling). An answer without lineage is
+    /// an error if it is a success; see [`Self::tolerate_unreturned`]. When these errors arise the call has been made
+    /// ([`PropagationError::call_was_made`]).
     ///
-    /// The verifier has to know the keys of everybody in the lineage, this service and its callers included. Unless it
-    /// has a memory, it gets one of 10,000 entries.
+    /// Where nothing is sent, nothing is asked for, and nothing joined: call peers from protected functions, or their
+    /// entries stand beside yours and not before them.
+    ///
+    /// The verifier has to know the keys of everybody in the lineage, this service and its callers included: what is
+    /// sent is verified with it first, and a call whose lineage does not verify, or leaves no room for entries of the
+    /// callee, is not made. Unless it has a memory, it gets one of 10,000 entries.
     ///
     /// [`PropagationError::call_was_made`]: kest_core::error::PropagationError::call_was_made
     pub fn returned(mut self, verifier: Verifier) -> Self {
@@ -295,8 +299,9 @@ impl OutboundBuilder {
     /// The settings.
     ///
     /// # Errors
-    /// When a host or a callee cannot be read, no host is named, the ceiling is over 100, or there are settings for what
-    /// comes back and nothing is asked back.
+    /// When a host or a callee cannot be read, no host is named, or not that of a callee, the ceiling is over 100, the
+    /// verifier for what comes back skips signatures, or there are settings for what comes back and nothing is asked
+    /// back.
     pub fn build(self) -> Result<Outbound, OutboundError> {
         let names =
             |hosts: &[String]| hosts.iter().map(|host| HostName::parse(host)).collect::<Result<Vec<_>, _>>();
@@ -343,11 +348,11 @@ impl OutboundBuilder {
             jwt_over_plain_http: self.jwt_over_plain_http,
             jwt_in_baggage: self.jwt_in_baggage,
             refuse_unnamed: self.refuse_unnamed,
+            require_lineage: self.require_lineage,
             wire: self.wire,
             returned,
+            warned: AtomicBool::new(false),
         };
         Ok(Outbound { settings: Arc::new(settings) })
     }
-            require_lineage: self.require_lineage,
 }
-            warned: AtomicBool::new(false),
