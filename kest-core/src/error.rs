@@ -298,13 +298,13 @@ pub enum PropagationErrorKind {
     Cache,
     /// The lineage needs a claim check, and there is no cache that the receiver could read. No call was made.
     NoSharedCache,
-    /// The lineage that a service sent back did not verify. The call was made: the service may have acted.
-    Unverified,
-    /// The lineage that a service sent back is bound to nobody, and must be. The call was made: the service may have
-    /// acted.
-    Unbound,
-    /// The host is not named as one that may receive lineage. No call was made.
+    /// The host is not named as one that may receive lineage, or is another than the client goes to. No call was made.
     HostNotNamed,
+    /// There is no lineage to take along, and there must be one. No call was made.
+    NoLineage,
+    /// What would be sent does not verify with the verifier for what comes back, so that nothing could be joined. No
+    /// call was made.
+    Unreturnable,
     /// What a service sent back cannot be joined. The call was made: the service may have acted.
     Returned,
 }
@@ -317,20 +317,48 @@ detail!(
 );
 
 impl PropagationError {
+    /// The first of these errors in an error and its causes. Clients wrap what a layer answers, some several deep, and
+    /// an error that arises while a body is read is to them one of reading.
+    ///
+    /// ```
+    /// use kest_core::error::{PropagationError, PropagationErrorKind};
+    ///
+    /// let ours = PropagationError::new(PropagationErrorKind::Returned, "no lineage came back");
+    /// let error = std::io::Error::other(ours);
+    /// // Not to be made again as if nothing had happened.
+    /// assert!(PropagationError::find(&error).is_some_and(PropagationError::call_was_made));
+    /// ```
+    #[must_use]
+    pub fn find<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Self> {
+        let mut at = Some(error);
+        while let Some(error) = at {
+            if let Some(ours) = error.downcast_ref() {
+                return Some(ours);
+            }
+            // Both give the cause of what they hold as their own.
+            at = match (error.downcast_ref(), error.downcast_ref::<std::io::Error>()) {
+                (Some(Error::Propagation(ours)), _) => return Some(ours),
+                (_, Some(io)) => io.get_ref().map(|inner| inner as &(dyn StdError + 'static)),
+                (Some(_) | None, None) => error.source(),
+            };
+        }
+        None
+    }
+
     /// Whether it is about the answer to a call: the call was made, and the service may have acted. Such a call must not
     /// be retried as if nothing had happened.
     #[must_use]
     pub fn call_was_made(&self) -> bool {
         match self.kind {
-            PropagationErrorKind::Unverified
-            | PropagationErrorKind::Unbound
-            | PropagationErrorKind::Returned => true,
+            PropagationErrorKind::Returned => true,
             PropagationErrorKind::Malformed
             | PropagationErrorKind::TooLarge
             | PropagationErrorKind::ClaimNotFound
             | PropagationErrorKind::Cache
             | PropagationErrorKind::NoSharedCache
-            | PropagationErrorKind::HostNotNamed => false,
+            | PropagationErrorKind::HostNotNamed
+            | PropagationErrorKind::NoLineage
+            | PropagationErrorKind::Unreturnable => false,
         }
     }
 }

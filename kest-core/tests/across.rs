@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kest_core::Passport;
-use kest_core::error::{Error, LineageErrorKind, PropagationError, PropagationErrorKind};
+use kest_core::error::LineageErrorKind;
 use kest_core::lineage::{
     self, Jwt, OnBehalfOf, Outgoing, get_current_agent, get_current_jwt, get_current_task, get_current_user,
     with_agent, with_jwt, with_user,
@@ -126,6 +126,11 @@ async fn the_history_of_another_call_is_not_joined() {
     };
     let ((), passport) = kest
         .scope(async {
+            let nothing = Outgoing::capture();
+            assert!(
+                nothing.returned(&callee(&stranger, &["y"])).is_err(),
+                "nothing that it could go on from"
+            );
             op("a", async {}).await.unwrap();
             let outgoing = Outgoing::capture();
             let error = outgoing.returned(&callee(&stranger, &["y"])).unwrap_err();
@@ -362,19 +367,4 @@ fn what_came_since_is_exactly_the_rest() {
     assert_eq!(since.tips()[0].hash(), all.tips()[0].hash());
     assert!(all.since(&all).is_empty());
     assert_eq!(jws(&all.since(&Passport::new())), jws(&all));
-}
-
-#[test]
-fn an_error_says_whether_the_call_was_made() {
-    let error = |kind| Error::from(PropagationError::new(kind, "x"));
-    for kind in
-        [PropagationErrorKind::Returned, PropagationErrorKind::Unbound, PropagationErrorKind::Unverified]
-    {
-        assert!(error(kind).already_executed(), "{kind:?}");
-    }
-    for kind in
-        [PropagationErrorKind::HostNotNamed, PropagationErrorKind::TooLarge, PropagationErrorKind::Cache]
-    {
-        assert!(!error(kind).already_executed(), "{kind:?}");
-    }
 }

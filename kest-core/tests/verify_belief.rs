@@ -8,7 +8,7 @@ use std::time::Duration;
 use kest_core::jws::{Algorithm, EncodedHeader, Jws};
 use kest_core::keys::{MOCK_KEY, hmac_sha256, mock_kid};
 use kest_core::verify::{
-    Anchors, Authority, Grant, Verdict, VerifiedPassport, Verifier, VerifierBuilder, VerifyFailure,
+    Anchors, Authority, Grant, Step, Verdict, VerifiedPassport, Verifier, VerifierBuilder, VerifyFailure,
 };
 use serde_json::{Value, json};
 use verify_support::{NOW_MS, Workload, cases, passport};
@@ -201,4 +201,72 @@ fn a_certificate_chain_that_nobody_validated_is_a_finding() {
     let verified = passport(&case.passport).verify(&cases::verifier(&case.anchors, &case.options)).unwrap();
     let finding = "the certificate chain in `x5c` was not validated: only the key of its leaf was compared";
     assert_eq!(findings(&verified), [format!("{finding} (entries: 1)")]);
+}
+
+/// What another adds to a lineage that is capped here, and has a taint: an override, and a sanitiser of that taint and
+/// of one of its own.
+fn goes_on(w: &Workload, other: &Workload) -> (VerifiedPassport, Vec<Jws>) {
+    let mut dirty = w.root(0);
+    dirty["added_taints"] = json!(["pii"]);
+    dirty["taints"] = json!(["pii"]);
+    let dirty = w.sign(&dirty);
+    let sent = passport(&[&dirty]).verify(&Verifier::new(w.anchors())).unwrap().capped(40);
+    let child = |number: u64, parent: &Jws, score: u8, taints: &[&str]| {
+        let mut child = other.child(number, &[parent]);
+        child["trust_score"] = json!(score);
+        child["metadata"]["trust"]["override"] = json!(score);
+        child["taints"] = json!(taints);
+        child
+    };
+    let lowered = other.sign(&child(1, &dirty, 20, &["pii"]));
+    let mut raised = child(2, &lowered, 90, &["pii", "raw"]);
+    raised["added_taints"] = json!(["raw"]);
+    let raised = other.sign(&raised);
+    let mut clean = child(3, &raised, 30, &[]);
+    clean["classification"] = json!("sanitizer");
+    clean["removed_taints"] = json!(["pii", "raw"]);
+    let clean = other.sign(&clean);
+    (sent, vec![dirty, lowered, raised, clean])
+}
+
+fn effective(verified: &VerifiedPassport) -> Vec<(u8, Vec<&str>)> {
+    let effective = verified.effective().iter();
+    effective
+        .map(|effective| (effective.trust_score, effective.taints.iter().map(|t| &**t).collect()))
+        .collect()
+}
+
+#[test]
+fn what_goes_on_gains_nothing_where_no_rule_grants_it() {
+    let (w, other) = (Workload::new(1), Workload::new(2));
+    let (sent, all) = goes_on(&w, &other);
+    let verifier = || Verifier::builder().keys(anchors([&w, &other]));
+    let verified = passport(&all).verify(&verifier().build().continuing(sent.passport())).unwrap();
+    // An override counts up to what was sent; a taint that was sent stays, and one of their own may go.
+    let expected = [(40, vec!["pii"]), (20, vec!["pii"]), (40, vec!["pii", "raw"]), (30, vec!["pii"])];
+    assert_eq!(effective(&verified), expected);
+    let said = findings(&verified).join("; ");
+    for part in ["may not override trust", "may not remove taints, and removed `pii`", "counts as 40"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert_eq!(verified.report().semantics.verdict, Verdict::NotChecked);
+    let strict = verifier().strict().build().continuing(sent.passport());
+    let error = passport(&all).verify(&strict).unwrap_err();
+    assert_eq!((error.entry(), error.step()), (Some(2), Step::Authority));
+}
+
+#[test]
+fn what_goes_on_may_what_a_rule_grants_it() {
+    let (w, other) = (Workload::new(1), Workload::new(2));
+    let (sent, all) = goes_on(&w, &other);
+    let verify = |grant: Grant| {
+        let rules =
+            Authority::new([(w.id.as_str(), Grant::federated()), (other.id.as_str(), grant)]).unwrap();
+        let verifier = Verifier::builder().keys(anchors([&w, &other])).authority(rules).build();
+        passport(&all).verify(&verifier.continuing(sent.passport())).unwrap()
+    };
+    let granted = [(40, vec!["pii"]), (20, vec!["pii"]), (90, vec!["pii", "raw"]), (30, vec![])];
+    assert_eq!(effective(&verify(Grant::own())), granted);
+    let refused = [(40, vec!["pii"]), (20, vec!["pii"]), (20, vec!["pii", "raw"]), (20, vec!["pii", "raw"])];
+    assert_eq!(effective(&verify(Grant::federated())), refused);
 }

@@ -12,7 +12,7 @@ use axum::routing::any;
 use kest_core::error::PropagationErrorKind;
 use kest_core::lineage::{with_jwt, with_user};
 use kest_http::{Outbound, OutboundBuilder};
-use outbound_support::{Received, Workload, callee, kind, op, recorder, serve, shape, token, verifier};
+use outbound_support::{Received, Workload, callee, kind, op, raw, recorder, serve, shape, token, verifier};
 use reqwest::Client;
 use reqwest_middleware::{ClientWithMiddleware, Error};
 
@@ -130,22 +130,30 @@ async fn what_a_service_did_comes_back_in_headers_and_trailers() {
 
 #[tokio::test]
 async fn what_cannot_be_joined_fails_the_call() {
+    let orders = Workload::new("orders");
     let (address, _) = recorder().await;
-    let asking = Outbound::builder().host(address.to_string()).returned(verifier(&[])).build().unwrap();
-    let client = asking.client(Client::builder()).unwrap();
-    let answer = call(&client, format!("http://{address}/")).await;
-    // A body of known length that is not empty may still have trailers over HTTP/2: the error comes at its end.
-    let error: Box<dyn std::error::Error> = match answer {
-        Ok(answer) => answer.text().await.unwrap_err().into(),
-        Err(error) => error.into(),
+    let asking = || Outbound::builder().any_host().returned(verifier(&[&orders])).build().unwrap();
+    let call = |client: ClientWithMiddleware, uri: String| {
+        orders.kest.scope(op("call", async move { client.get(uri).send().await }))
     };
-    assert_eq!(kind(&*error), PropagationErrorKind::Returned);
+    // Where the answer's length is known, the error is that of the call.
+    let client = asking().client(Client::builder()).unwrap();
+    let error = call(client.clone(), format!("http://{address}/")).await.unwrap().unwrap_err();
+    assert!(matches!(error, Error::Middleware(_)), "{error:?}");
+    assert!(error.to_string().contains("sent back no lineage"), "{error}");
+    assert_eq!(kind(&error), PropagationErrorKind::Returned);
+    // Otherwise it is one of reading the answer.
+    let streams =
+        raw(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\ndone\r\n0\r\n\r\n".to_vec()).await;
+    let answer = call(client, format!("http://{streams}/")).await.unwrap().unwrap();
+    let error = answer.text().await.unwrap_err();
+    assert_eq!(kind(&error), PropagationErrorKind::Returned);
+    assert_eq!(kind(&Error::from(error)), PropagationErrorKind::Returned);
     // What somebody else answers to whom an open client went.
     let (redirecting, _) = redirecting(format!("http://{address}/")).await;
-    let open =
-        Outbound::builder().any_host().returned(verifier(&[])).build().unwrap().dangerous().middleware();
-    let open = reqwest_middleware::ClientBuilder::new(Client::new()).with(open).build();
-    match call(&open, format!("http://{redirecting}/away")).await {
+    let open = reqwest_middleware::ClientBuilder::new(Client::new());
+    let open = open.with(asking().dangerous().middleware()).build();
+    match call(open, format!("http://{redirecting}/away")).await.unwrap() {
         Err(Error::Middleware(error)) => {
             assert!(error.to_string().contains("a redirect to"), "{error}");
             assert_eq!(kind(error.as_ref()), PropagationErrorKind::Returned);

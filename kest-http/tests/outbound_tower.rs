@@ -13,11 +13,12 @@ use http::{Request, Response};
 use kest_core::claim::{BoxFuture, ClaimCache, ClaimId};
 use kest_core::error::{PropagationError, PropagationErrorKind};
 use kest_core::lineage::{with_jwt, with_user};
+use kest_core::verify::Verifier;
 use kest_http::{Outbound, OutboundError, OutboundLayer, Wire};
 use opentelemetry::Context;
 use opentelemetry::propagation::text_map_propagator::FieldIter;
 use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
-use outbound_support::{Workload, client, find, get, kind, op, recorder, token, verifier};
+use outbound_support::{Warnings, Workload, client, find, get, kind, op, recorder, token, verifier};
 use tower::{Layer as _, ServiceExt, service_fn};
 
 /// What `request` looks like when it leaves, sent in a scope with one entry, for a user and with a token.
@@ -156,6 +157,34 @@ async fn a_request_that_names_no_host_is_not_made() {
 }
 
 #[tokio::test]
+async fn an_origin_does_not_speak_for_a_request_that_names_another_host() {
+    let orders = Workload::new("orders");
+    let (address, received) = recorder().await;
+    let named = Outbound::builder().host("orders.internal").jwt_host("orders.internal").build().unwrap();
+    let any = Outbound::builder().any_host().build().unwrap();
+    for (outbound, origin) in [
+        (named.clone(), "https://orders.internal".to_owned()),
+        (any, "https://orders.internal".to_owned()),
+        // In the clear, where the origin says that it is not.
+        (named, format!("https://{address}")),
+    ] {
+        let client = OutboundLayer::to_origin(outbound, &origin).unwrap().layer(client(false));
+        let call = op("call", client.oneshot(get(format!("http://{address}/"))));
+        let error = orders.kest.scope(with_jwt(token(), call)).await.unwrap().unwrap_err();
+        assert_eq!(kind(&*error), PropagationErrorKind::HostNotNamed);
+        assert!(error.to_string().contains(&format!("names `http://{address}`")), "{error}");
+        assert!(!find(&*error).call_was_made());
+    }
+    assert_eq!(received.count(), 0);
+    let outbound = Outbound::builder().host(address.to_string()).build().unwrap();
+    let origin = OutboundLayer::to_origin(outbound, &format!("http://{address}")).unwrap();
+    let client = origin.layer(client(false));
+    let call = op("call", client.oneshot(get(format!("http://{address}/"))));
+    orders.kest.scope(call).await.unwrap().unwrap();
+    assert!(received.baggage().lineage.is_some());
+}
+
+#[tokio::test]
 async fn any_host_is_said_aloud() {
     let outbound = Outbound::builder().any_host().build().unwrap();
     let sent = leaves(outbound, get("http://stranger.example/")).await.unwrap();
@@ -245,6 +274,47 @@ async fn outside_of_a_scope_nothing_goes_along() {
     for name in ["baggage", "authorization", "kest-return"] {
         assert_eq!(received.header(name), None, "{name}");
     }
+}
+
+#[tokio::test]
+async fn a_call_from_a_task_without_lineage_is_no_silent_one() {
+    let orders = Workload::new("orders");
+    let (address, received) = recorder().await;
+    let call = |outbound: &Outbound| {
+        let client = OutboundLayer::new(outbound.clone()).layer(client(false));
+        let task = async move { client.oneshot(get(format!("http://{address}/"))).await.map(drop) };
+        op("call", async { tokio::spawn(task).await.unwrap() })
+    };
+    let named = Outbound::builder().host(address.to_string());
+    let outbound = named.clone().build().unwrap();
+    let warnings = Warnings::default();
+    let listening = warnings.listen();
+    for count in [1, 2] {
+        orders.kest.scope(call(&outbound)).await.unwrap().unwrap();
+        assert_eq!((received.count(), received.header("baggage")), (count, None));
+    }
+    // A host that is not named gets no lineage anyway.
+    let other = Outbound::builder().host("orders.internal").build().unwrap();
+    orders.kest.scope(call(&other)).await.unwrap().unwrap();
+    drop(listening);
+    let [said] = &warnings.all()[..] else { panic!("{:?}", warnings.all()) };
+    for part in ["kest::spawn", ".in_lineage()", ".require_lineage()"] {
+        assert!(said.contains(part), "{said}");
+    }
+    let required = named.require_lineage().build().unwrap();
+    let error = orders.kest.scope(call(&required)).await.unwrap().unwrap_err();
+    assert_eq!((kind(&*error), find(&*error).call_was_made()), (PropagationErrorKind::NoLineage, false));
+    assert!(error.to_string().contains("kest::spawn"), "{error}");
+    // In a scope where nothing is recorded there is none either.
+    let client = OutboundLayer::new(required).layer(client(false));
+    let error =
+        orders.kest.scope(client.clone().oneshot(get(format!("http://{address}/")))).await.unwrap_err();
+    assert_eq!(kind(&*error), PropagationErrorKind::NoLineage);
+    assert!(error.to_string().contains("inside a protected function"), "{error}");
+    assert_eq!(received.count(), 3);
+    let inside = op("call", client.oneshot(get(format!("http://{address}/"))));
+    orders.kest.scope(inside).await.unwrap().unwrap();
+    assert!(received.baggage().lineage.is_some());
 }
 
 #[tokio::test]
@@ -415,6 +485,18 @@ fn settings_that_cannot_be_meant_are_refused() {
     );
     assert!(build(returned().callee("*.internal", "spiffe://kest.test/*")).contains("names no host"));
     assert!(build(returned().unbound_ceiling(101)).contains("`101`"));
+    // Nothing is sent there, so that nothing comes back.
+    let named = Outbound::builder().host("a.internal:8443").returned(verifier(&[]));
+    for host in ["a.internal", "a.internal:443", "b.internal:8443"] {
+        let error = build(named.clone().callee(host, "spiffe://kest.test/*"));
+        assert!(error.contains(&format!("`{host}` is none of those")), "{error}");
+        assert!(error.contains("(`a.internal:8443`)"), "{error}");
+    }
+    assert!(named.callee("A.internal:8443", "spiffe://kest.test/*").build().is_ok());
+    let tokens = Outbound::builder().jwt_host("a.internal").returned(verifier(&[]));
+    assert!(build(tokens.callee("a.internal", "spiffe://kest.test/*")).contains("(none)"));
+    let blind = Verifier::builder().dangerous().skip_signatures().build();
+    assert!(build(hosts().returned(blind)).contains("leaves signatures unchecked"));
     let outbound = Outbound::builder().any_host().build().unwrap();
     let error = OutboundLayer::to_origin(outbound, "orders.internal").unwrap_err();
     assert!(error.to_string().contains("is no origin"), "{error}");

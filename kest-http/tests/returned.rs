@@ -6,6 +6,7 @@ mod outbound_support;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -14,16 +15,16 @@ use http::{HeaderValue, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use kest_core::claim::ClaimCache;
 use kest_core::error::{PropagationError, PropagationErrorKind};
-use kest_core::verify::{Step, VerifyError};
+use kest_core::lineage::Outgoing;
+use kest_core::verify::{Anchors, Limits, Step, Verifier, VerifyError};
 use kest_core::{Kest, Passport};
 use kest_http::{LineageLayer, Outbound, OutboundBuilder, OutboundLayer, PeerIdentity, Wire};
 use kest_providers::cache::MemoryCache;
 use kest_providers::policy::MockPolicyEngine;
 use outbound_support::{
-    BoxError, Workload, callee, client, find, get, kind, op, score, serve, shape, verifier,
+    BoxError, Warnings, Workload, callee, client, find, get, kind, op, raw, recorder, score, serve, shape,
+    verifier,
 };
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
 use tower::{Layer as _, ServiceBuilder, ServiceExt as _};
 
 struct Lab {
@@ -171,10 +172,18 @@ async fn a_lineage_of_nobody_known_counts_for_little() {
     for (host, pattern) in
         [(stock.to_string(), "spiffe://kest.test/rates"), ("127.0.0.1:9".to_owned(), "spiffe://kest.test/*")]
     {
-        let elsewhere = lab.outbound().callee(host, pattern).unbound_ceiling(7).build().unwrap();
+        let elsewhere = lab.outbound().callee(&host, pattern).unbound_ceiling(7).build().unwrap();
+        let warnings = Warnings::default();
+        let listening = warnings.listen();
         let (answer, passport) = lab.calls(&elsewhere, uri.clone(), false).await;
+        drop(listening);
         answer.unwrap();
         assert_eq!(score(&passport, "last"), 7);
+        let said = warnings.all().join("; ");
+        assert!(
+            said.contains(&format!("`.callee(\"{stock}\", …)` (hosts with callees: `{host}`)")),
+            "{said}"
+        );
     }
 }
 
@@ -203,38 +212,95 @@ async fn the_authenticated_peer_is_the_callee() {
 }
 
 #[tokio::test]
-async fn where_nothing_was_sent_only_the_authenticated_peer_is_joined() {
+async fn where_nothing_is_sent_nothing_is_asked_back_or_joined() {
     let lab = Lab::new();
-    // What the callee signed for another, as any service has it that ever got it.
-    let replayed = returning(&[&lab.stock.header(&["count"]).await]).await;
-    let call = |service: SocketAddr, peer: Option<&str>| {
-        let peer = peer.map(|peer| PeerIdentity::spiffe(peer).unwrap());
+    // What the peer itself did for anybody, at any time.
+    let pushed = returning(&[&lab.stock.header(&["count"]).await]).await;
+    let (stock, (recorder, received)) = (lab.stock().await, recorder().await);
+    let peer = PeerIdentity::spiffe("spiffe://kest.test/stock").unwrap();
+    for uri in [
+        format!("http://{pushed}/"),
+        format!("http://{stock}/"),
+        format!("http://{stock}/idle"),
+        format!("http://{stock}/stream"),
+        format!("http://{recorder}/"),
+    ] {
+        let peer = peer.clone();
         let connected = ServiceBuilder::new()
-            .layer(OutboundLayer::new(lab.known(service)))
+            .layer(OutboundLayer::new(lab.known(stock)))
             .map_response(move |mut answer: Response<hyper::body::Incoming>| {
-                if let Some(peer) = &peer {
-                    answer.extensions_mut().insert(peer.clone());
-                }
+                answer.extensions_mut().insert(peer.clone());
                 answer
             })
             .service(client(false));
-        let work = async move {
-            let answer = connected.oneshot(get(format!("http://{service}/"))).await.map(drop);
+        let work = async {
+            connected.oneshot(get(&uri)).await.unwrap().into_body().collect().await.unwrap();
             op("last", async {}).await.unwrap();
-            answer
         };
-        lab.orders.kest.scope(work).source("system").with_passport()
-    };
-    for peer in [None, Some("spiffe://kest.test/rates")] {
-        let (answer, passport) = call(replayed, peer).await;
-        let error = answer.unwrap_err();
-        assert_eq!(kind(&*error), PropagationErrorKind::Unbound);
-        assert!(find(&*error).call_was_made());
-        assert_eq!(shape(&passport), "last");
+        let ((), passport) = lab.orders.kest.scope(work).source("system").with_passport().await;
+        assert_eq!(shape(&passport), "last", "{uri}");
     }
-    let (answer, passport) = call(replayed, Some("spiffe://kest.test/stock")).await;
-    answer.unwrap();
-    assert_eq!(shape(&passport), "count; last<count");
+    assert_eq!((received.header("kest-return"), received.header("te")), (None, None));
+}
+
+#[tokio::test]
+async fn what_could_not_be_joined_afterwards_keeps_the_call_from_being_made() {
+    let lab = Lab::new();
+    let (address, received) = recorder().await;
+    let call = |outbound: OutboundBuilder, entries: usize| {
+        let client = OutboundLayer::new(outbound.build().unwrap()).layer(client(false));
+        lab.orders.kest.scope(async move {
+            for _ in 0..entries {
+                op("step", async {}).await.unwrap();
+            }
+            client.oneshot(get(format!("http://{address}/"))).await.map(drop)
+        })
+    };
+    let asking = |verifier: Verifier| Outbound::builder().any_host().returned(verifier);
+    // It knows the callee and not this service.
+    let error = call(asking(verifier(&[&lab.stock])), 1).await.unwrap_err();
+    let error = find(&*error);
+    assert_eq!((error.kind(), error.call_was_made()), (PropagationErrorKind::Unreturnable, false));
+    assert!(error.to_string().contains("spiffe://kest.test/orders"), "{error}");
+    assert!(error.to_string().contains("must know this service"), "{error}");
+    assert!(std::error::Error::source(error).unwrap().is::<VerifyError>());
+    // There would be no room for what the callee adds.
+    let narrow = || {
+        let mut limits = Limits::default();
+        limits.ingress_entries = 3;
+        let anchors = Anchors::from_provider(&*lab.orders.identity).unwrap();
+        asking(Verifier::builder().keys(anchors).limits(limits).build()).tolerate_unreturned()
+    };
+    let error = call(narrow(), 3).await.unwrap_err();
+    assert_eq!((kind(&*error), find(&*error).call_was_made()), (PropagationErrorKind::TooLarge, false));
+    assert!(error.to_string().contains("ingress_entries"), "{error}");
+    assert_eq!(received.count(), 0);
+    call(narrow(), 2).await.unwrap();
+    assert_eq!(received.count(), 1);
+}
+
+#[tokio::test]
+async fn an_old_lineage_is_sent_and_what_is_new_comes_back() {
+    let lab = Lab::new();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let kest = Kest::builder()
+        .identity(Arc::clone(&lab.orders.identity))
+        .engine(MockPolicyEngine::allow().without_recording())
+        .without_config()
+        .dangerous()
+        .fixed_clock(u64::try_from(now.as_millis()).unwrap() - 300_000)
+        .build()
+        .unwrap();
+    let stock = lab.stock().await;
+    let outbound = lab.outbound().callee(stock.to_string(), "spiffe://kest.test/stock");
+    let outbound = outbound.returned_max_age(Duration::from_secs(60)).build().unwrap();
+    let client = OutboundLayer::new(outbound).layer(client(false));
+    let work = async {
+        op("first", async {}).await.unwrap();
+        client.oneshot(get(format!("http://{stock}/"))).await.unwrap();
+        Outgoing::capture().passport()
+    };
+    assert_eq!(shape(&kest.scope(work).source("system").await), "count<first; first");
 }
 
 #[tokio::test]
@@ -258,7 +324,8 @@ async fn an_answer_without_lineage_is_an_error_unless_tolerated() {
 #[tokio::test]
 async fn a_body_does_not_end_before_its_lineage_is_joined_or_missed() {
     let lab = Lab::new();
-    let silent = answering(|| Response::new(Body::from("done"))).await;
+    let silent =
+        raw(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\ndone\r\n0\r\n\r\n".to_vec()).await;
     let client = OutboundLayer::new(lab.known(silent)).layer(client(false));
     let work = async {
         let mut body = client.oneshot(get(format!("http://{silent}/"))).await.unwrap().into_body();
@@ -268,7 +335,20 @@ async fn a_body_does_not_end_before_its_lineage_is_joined_or_missed() {
         assert_eq!(kind(&*error), PropagationErrorKind::Returned);
         assert!(body.frame().await.is_none());
     };
-    lab.orders.kest.scope(work).await;
+    lab.orders.kest.scope(op("first", work)).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_answer_of_known_length_fails_at_its_head() {
+    let lab = Lab::new();
+    let silent = answering(|| Response::new(Body::from("done"))).await;
+    for http2 in [false, true] {
+        let client = OutboundLayer::new(lab.known(silent)).layer(client(http2));
+        let call = op("first", client.oneshot(get(format!("http://{silent}/"))));
+        let error = lab.orders.kest.scope(call).await.unwrap().unwrap_err();
+        assert_eq!(kind(&*error), PropagationErrorKind::Returned);
+        assert!(find(&*error).call_was_made());
+    }
 }
 
 #[tokio::test]
@@ -339,29 +419,11 @@ async fn an_old_lineage_is_refused() {
         .unwrap();
     let old = Workload { kest, ..lab.stock.clone() };
     let replayed = returning(&[&old.header(&["count"]).await]).await;
-    // Nothing is sent, so that there is nothing it would have to go on from.
-    let client = OutboundLayer::new(lab.known(replayed)).layer(client(false));
-    let work = async move { client.oneshot(get(format!("http://{replayed}/"))).await.unwrap_err() };
-    let error = lab.orders.kest.scope(work).await;
-    assert_eq!(kind(&*error), PropagationErrorKind::Returned);
+    let error = refused(&lab, &lab.known(replayed), replayed).await;
+    assert_eq!(error.kind(), PropagationErrorKind::Returned);
     assert!(error.to_string().contains("did not verify"), "{error}");
-    let verify = std::error::Error::source(&*error).unwrap().downcast_ref::<VerifyError>().unwrap();
+    let verify = std::error::Error::source(&error).unwrap().downcast_ref::<VerifyError>().unwrap();
     assert_eq!(verify.step(), Step::Time);
-}
-
-#[tokio::test]
-async fn a_verifier_that_leaves_signatures_unchecked_joins_nothing() {
-    let lab = Lab::new();
-    let blind = kest_core::verify::Verifier::builder().dangerous().skip_signatures().build();
-    let stock = lab.stock().await;
-    let outbound = Outbound::builder()
-        .any_host()
-        .returned(blind)
-        .callee(stock.to_string(), "spiffe://kest.test/*")
-        .build()
-        .unwrap();
-    let error = refused(&lab, &outbound, stock).await;
-    assert_eq!(error.kind(), PropagationErrorKind::Unverified);
 }
 
 #[tokio::test]
@@ -395,21 +457,6 @@ async fn what_is_no_lineage_is_refused() {
         let short: Vec<&str> = values.iter().map(|value| value.get(..60).unwrap_or(value)).collect();
         assert_eq!(error.kind(), PropagationErrorKind::Returned, "{short:?}: {error}");
     }
-}
-
-/// A service that answers with these bytes, whatever comes.
-async fn raw(answer: Vec<u8>) -> SocketAddr {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            let mut request = vec![0; 64 * 1024];
-            let _ = stream.read(&mut request).await;
-            // A client that has seen enough hangs up.
-            let _ = stream.write_all(&answer).await;
-        }
-    });
-    address
 }
 
 #[tokio::test]

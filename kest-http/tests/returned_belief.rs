@@ -13,7 +13,7 @@ use http_body_util::BodyExt as _;
 use kest_core::__private::{CallSpec, Invocation, begin, in_scope};
 use kest_core::Passport;
 use kest_core::lineage::{Outgoing, get_current_passport};
-use kest_core::verify::{Authority, Grant, VerifiedPassport, Verifier};
+use kest_core::verify::{Anchors, Authority, Grant, VerifiedPassport, Verifier};
 use kest_http::{LineageLayer, Outbound, OutboundLayer, Wire};
 use outbound_support::{Workload, callee, client, get, header, op, score, serve, shape, verifier};
 use tower::{Layer as _, ServiceExt as _};
@@ -39,6 +39,14 @@ const REMOVES: CallSpec = CallSpec {
     added_taints: &[],
     removed_taints: &["pii"],
     sanitizer: true,
+    ..ADDS
+};
+
+const RAISES: CallSpec = CallSpec {
+    operation: "raises",
+    function: "tests::raises",
+    added_taints: &[],
+    trust_override: Some(90),
     ..ADDS
 };
 
@@ -104,8 +112,7 @@ async fn a_taint_that_is_kept_here_does_not_get_lost_on_the_way() {
         .unwrap();
     // The gateway may remove nothing here, nor start what it started.
     let authority = Authority::new([("spiffe://kest.test/gateway", Grant::federated())]).unwrap();
-    let mut anchors = kest_core::verify::Anchors::new();
-    anchors.merge(kest_core::verify::Anchors::from_provider(&*gateway.identity).unwrap()).unwrap();
+    let anchors = Anchors::from_provider(&*gateway.identity).unwrap();
     let verifier = Verifier::builder().keys(anchors).authority(authority).build();
     let layer = LineageLayer::builder(orders.kest.clone(), verifier)
         .allow("spiffe://kest.test/gateway")
@@ -115,6 +122,64 @@ async fn a_taint_that_is_kept_here_does_not_get_lost_on_the_way() {
     for call in ["/0", "/1"] {
         let said = text(at, call, &header(&passport)).await;
         assert!(said.starts_with("10 [\"pii\"] "), "{call}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_callee_overrides_and_removes_counts_where_a_rule_grants_it() {
+    let [orders, stock, gateway] = ["orders", "stock", "gateway"].map(Workload::new);
+    let layer = LineageLayer::builder(stock.kest.clone(), verifier(&[&gateway, &orders]))
+        .allow("spiffe://kest.test/*")
+        .return_lineage()
+        .build()
+        .unwrap();
+    let both = any(|| async {
+        run(&RAISES).await;
+        run(&REMOVES).await;
+    });
+    let stock_at = serve(Router::new().route("/", both).layer(layer)).await;
+    let ((), passport) = gateway.kest.scope(run(&ADDS)).source("system").with_passport().await;
+    let rules = Authority::new([("spiffe://kest.test", Grant::own())]).unwrap();
+    // Without a rule what comes back counts for no more than what was sent, which is the ceiling of the unbound.
+    for (rules, expected) in [(None, "40 [\"pii\"] "), (Some(rules), "90 [] ")] {
+        let mut returned = Verifier::builder();
+        for workload in [&gateway, &stock, &orders] {
+            returned = returned.keys(Anchors::from_provider(&*workload.identity).unwrap());
+        }
+        if let Some(rules) = rules {
+            returned = returned.authority(rules);
+        }
+        let outbound = Outbound::builder()
+            .any_host()
+            .returned(returned.build())
+            .callee(stock_at.to_string(), "spiffe://kest.test/stock")
+            .build()
+            .unwrap();
+        let layer = LineageLayer::builder(orders.kest.clone(), verifier(&[&gateway])).build().unwrap();
+        let at = between(layer, outbound, stock_at).await;
+        let said = text(at, "/1", &header(&passport)).await;
+        assert!(said.starts_with(expected), "{said}");
+        assert!(said.ends_with(" adds; handled<removes; raises<adds; removes<raises"), "{said}");
+    }
+}
+
+/// A request from outside is worth 10, whoever is called before anything is done for it.
+#[tokio::test]
+async fn a_request_without_lineage_gains_nothing_by_a_call() {
+    let [orders, stock] = ["orders", "stock"].map(Workload::new);
+    let stock_at = serve(callee(&stock, "count", &[&orders])).await;
+    let outbound = Outbound::builder()
+        .any_host()
+        .returned(verifier(&[&stock, &orders]))
+        .callee(stock_at.to_string(), "spiffe://kest.test/stock")
+        .build()
+        .unwrap();
+    let layer = LineageLayer::builder(orders.kest.clone(), verifier(&[&stock])).build().unwrap();
+    let at = between(layer, outbound, stock_at).await;
+    for path in ["/0", "/1"] {
+        let answer = client(false).request(get(format!("http://{at}{path}"))).await.unwrap();
+        let said = answer.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(said, "10 [] handled", "{path}");
     }
 }
 

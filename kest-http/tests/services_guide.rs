@@ -19,6 +19,10 @@ mod kest {
         pub(crate) use kest_http::*;
     }
 
+    pub(crate) mod error {
+        pub(crate) use kest_core::error::*;
+    }
+
     pub(crate) mod verify {
         pub(crate) use kest_core::verify::*;
     }
@@ -109,6 +113,18 @@ fn client() -> Result<(), Failure> {
 }
 
 #[rustfmt::skip]
+fn errors() -> Result<(), Failure> {
+    let error = kest::http::reqwest_middleware::Error::middleware(std::fmt::Error);
+
+    use kest::error::PropagationError;
+
+    let acted = PropagationError::find(&error).is_some_and(PropagationError::call_was_made);
+
+    assert!(!acted);
+    Ok(())
+}
+
+#[rustfmt::skip]
 fn redis() -> Result<(), Failure> {
     let (identity, engine, secret) = (identity()?, engine(), "secret");
 
@@ -146,14 +162,14 @@ fn bare(code: &str) -> String {
 
 #[tokio::test]
 async fn the_guide_says_what_compiles() {
-    for snippet in [service, tokens, client, redis, memory] {
+    for snippet in [service, tokens, client, errors, redis, memory] {
         snippet().unwrap();
     }
     let compiled = bare(include_str!("services_guide.rs"));
     let guide = include_str!("../../docs/services.md");
     let snippets: Vec<&str> =
         guide.split("\n```rust\n").skip(1).map(|rest| rest.split("\n```").next().unwrap()).collect();
-    assert_eq!(snippets.len(), 5);
+    assert_eq!(snippets.len(), 6);
     for snippet in snippets {
         assert!(
             compiled.contains(&bare(snippet)),

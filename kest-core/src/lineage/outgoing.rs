@@ -115,12 +115,12 @@ impl Outgoing {
     /// [continuing](crate::verify::Verifier::continuing) [what was sent](Self::passport).
     ///
     /// # Errors
-    /// When a tip that came back does not come after what was sent: it is the history of some other call.
+    /// When a tip that came back does not come after what was sent, or nothing was sent: it may be the history of any
+    /// other call.
     pub fn returned(&self, verified: &VerifiedPassport) -> Result<(), LineageError> {
         let tips = verified.passport().tip_nodes();
         let after = |tip: &Arc<Node>, sent: &Arc<Node>| tip.hash() == sent.hash() || descends(tip, sent);
-        let stranger =
-            tips.iter().find(|tip| !self.sent.is_empty() && !self.sent.iter().any(|sent| after(tip, sent)));
+        let stranger = tips.iter().find(|tip| !self.sent.iter().any(|sent| after(tip, sent)));
         if let Some(tip) = stranger {
             return Err(LineageError::new(
                 LineageErrorKind::Unverified,

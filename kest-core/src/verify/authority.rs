@@ -8,8 +8,9 @@ use crate::text::Quoted;
 
 /// Who may start `system` and `internal` roots, override trust and remove taints, and up to which score.
 ///
-/// The default says nothing: every anchored principal is own and may do all. As soon as there is one rule,
-/// a principal that no rule names has no authority at all.
+/// The default says nothing: every anchored principal is own and may do all, but for what goes on from a lineage of this
+/// process ([`Verifier::continuing`](super::Verifier::continuing)), which gains nothing over that. As soon as there is
+/// one rule, a principal that no rule names has no authority at all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Authority {
     rules: Option<Vec<(Pattern, Grant)>>,

@@ -16,7 +16,7 @@ use super::failure::VerifyFailure;
 use super::jose::Parsed;
 use super::links::{Links, Steps};
 use super::report::{Axis, Report};
-use super::verifier::Verifier;
+use super::verifier::{Continued, Verifier};
 use crate::entry::KestEntry;
 use crate::passport::Node;
 use crate::taint::TaintSet;
@@ -91,10 +91,14 @@ impl<'a> Pass<'a> {
         if &*entry.classification == "denial" {
             self.violation(index, VerifyFailure::Denial)?;
         }
-        let trust = self.trust(index, entry, parents, grant)?;
-        let taints = self.taints(index, entry, parents, grant)?;
+        let continues = self.verifier.options.continues.as_ref();
+        let known = continues.and_then(|all| all.get(&parsed.hash));
+        // INVARIANT: where no rule grants it, what goes on from a lineage of this process counts for no more than that.
+        let within = continues.filter(|_| known.is_none() && !self.verifier.authority.is_configured());
+        let trust = self.trust(index, entry, parents, grant, within)?;
+        let taints = self.taints(index, entry, parents, grant, within)?;
         self.completes(index, entry)?;
-        if let Some(known) = self.verifier.options.continues.as_ref().and_then(|all| all.get(&parsed.hash)) {
+        if let Some(known) = known {
             // INVARIANT: what goes on from a lineage of this process derives from what that counts for here.
             self.compare(index, entry, known.trust(), known.taints());
             self.nodes.push(Arc::clone(known));
@@ -123,6 +127,7 @@ impl<'a> Pass<'a> {
         entry: &KestEntry,
         parents: &[usize],
         grant: Grant,
+        within: Option<&Continued>,
     ) -> Result<u8, Failed> {
         let declared: SmallVec<[u8; 8]> =
             parents.iter().filter_map(|parent| Some(self.entries.get(*parent)?.entry.trust_score)).collect();
@@ -151,11 +156,13 @@ impl<'a> Pass<'a> {
                 if recorded != score {
                     self.violation(index, VerifyFailure::OverrideMismatch { score, recorded })?;
                 }
-                if grant.may_override {
+                let most = within.map_or(100, Continued::ceiling);
+                if grant.may_override && score <= most {
                     self.counts.overrides += 1;
                 } else {
                     self.beyond(index, VerifyFailure::OverrideAuthority)?;
                 }
+                effective = effective.min(most);
             }
         }
         // INVARIANT: without an override by somebody who may, the effective score of a child is at most that of
@@ -198,6 +205,7 @@ impl<'a> Pass<'a> {
         entry: &KestEntry,
         parents: &[usize],
         grant: Grant,
+        within: Option<&Continued>,
     ) -> Result<TaintSet, Failed> {
         let limit = self.verifier.options.limits.taints;
         let too_many = || (index, Step::Semantics, VerifyFailure::EffectiveTaints { limit });
@@ -207,11 +215,21 @@ impl<'a> Pass<'a> {
         };
         let inherited = of_parents(&|parent| Some(Arc::clone(self.nodes.get(parent)?.taints())));
         let declared = of_parents(&|parent| self.declared.get(parent).map(Arc::clone));
-        let removed: &[Arc<str>] = if grant.may_remove_taints { &entry.removed_taints } else { &[] };
-        let derived =
-            self.sets.derive(&inherited, &entry.added_taints, removed, limit).ok_or_else(too_many)?;
+        let stays = |taint: &Arc<str>| {
+            !grant.may_remove_taints || within.is_some_and(|continued| continued.is_tainted_with(taint))
+        };
+        let kept = entry.removed_taints.iter().find(|taint| stays(taint));
+        let derived = match kept {
+            None => self.sets.derive(&inherited, &entry.added_taints, &entry.removed_taints, limit),
+            Some(_) => {
+                let removed: SmallVec<[Arc<str>; 4]> =
+                    entry.removed_taints.iter().filter(|taint| !stays(taint)).cloned().collect();
+                self.sets.derive(&inherited, &entry.added_taints, &removed, limit)
+            }
+        };
+        let derived = derived.ok_or_else(too_many)?;
         let same = inherited.iter().zip(&declared).all(|(a, b)| Arc::ptr_eq(a, b));
-        let expected = if grant.may_remove_taints && same {
+        let expected = if kept.is_none() && same {
             Arc::clone(&derived)
         } else {
             // Within the limit too: what a parent declares is in effect after it.
@@ -222,7 +240,7 @@ impl<'a> Pass<'a> {
             self.violation(index, VerifyFailure::DroppedTaint { taint: taint.to_string() })?;
         }
         self.carried(index, &own, [&expected, &derived])?;
-        self.removal(index, entry, grant)?;
+        self.removal(index, entry, kept)?;
         if new {
             self.seen.extend(own.iter().cloned());
         }
@@ -260,11 +278,12 @@ impl<'a> Pass<'a> {
         }
     }
 
-    fn removal(&mut self, index: usize, entry: &KestEntry, grant: Grant) -> Result<(), Failed> {
-        let Some(taint) = entry.removed_taints.first() else { return Ok(()) };
-        if !grant.may_remove_taints {
+    /// `kept`: the first taint that stays, although the entry removes it.
+    fn removal(&mut self, index: usize, entry: &KestEntry, kept: Option<&Arc<str>>) -> Result<(), Failed> {
+        if let Some(taint) = kept {
             return self.beyond(index, VerifyFailure::RemovalAuthority { taint: taint.to_string() });
         }
+        let Some(taint) = entry.removed_taints.first() else { return Ok(()) };
         self.counts.removals += 1;
         if entry.metadata.is_none() {
             let text = "a foreign entry removes taints on its word alone, among them";

@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::error::ConfigurationError;
 use crate::jws::unhex;
 use crate::passport::{Node, Passport};
+use crate::taint::{TaintSet, accumulate};
 use crate::text::Quoted;
 use crate::trust::TrustModel;
 
@@ -47,17 +48,41 @@ pub(super) struct Options {
 
 /// What entries of this process count for, by their hash.
 #[derive(Clone)]
-pub(super) struct Continued(Arc<HashMap<[u8; 32], Arc<Node>>>);
+pub(super) struct Continued {
+    nodes: Arc<HashMap<[u8; 32], Arc<Node>>>,
+    ceiling: u8,
+    taints: TaintSet,
+}
 
 impl Continued {
+    fn new(passport: &Passport) -> Self {
+        let tips = passport.tip_nodes();
+        let taints: Vec<TaintSet> = tips.iter().map(|tip| Arc::clone(tip.taints())).collect();
+        Self {
+            nodes: Arc::new(passport.nodes()),
+            ceiling: tips.iter().map(|tip| tip.trust()).min().unwrap_or(100),
+            taints: accumulate(&taints, &[], &[]),
+        }
+    }
+
     pub(super) fn get(&self, hash: &[u8; 32]) -> Option<&Arc<Node>> {
-        self.0.get(hash)
+        self.nodes.get(hash)
+    }
+
+    /// What the tips together count for.
+    pub(super) fn ceiling(&self) -> u8 {
+        self.ceiling
+    }
+
+    /// Whether one of the tips has that taint.
+    pub(super) fn is_tainted_with(&self, taint: &Arc<str>) -> bool {
+        self.taints.binary_search(taint).is_ok()
     }
 }
 
 impl fmt::Debug for Continued {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Continued").field("entries", &self.0.len()).finish()
+        f.debug_struct("Continued").field("entries", &self.nodes.len()).finish_non_exhaustive()
     }
 }
 
@@ -186,11 +211,21 @@ impl Verifier {
     /// entry is one of `passport`, it counts for what it counts for there, with the taints that it has there, and so
     /// does what comes after it. Whatever the verifier would make of it by itself: a lineage that was
     /// [capped](super::VerifiedPassport::capped) here, or keeps a taint here, does not come back without.
+    ///
+    /// What comes after it may override trust, and remove taints, beyond what `passport` counts for only under
+    /// [rules](VerifierBuilder::authority) that grant it. Without rules an override counts for at most the score of the
+    /// tips of `passport`, and their taints stay.
     #[must_use]
     pub fn continuing(&self, passport: &Passport) -> Self {
         let mut other = self.clone();
-        other.options.continues = Some(Continued(Arc::new(passport.nodes())));
+        other.options.continues = Some(Continued::new(passport));
         other
+    }
+
+    /// Its limits.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.options.limits
     }
 
     /// The same verifier with a memory, see [`VerifierBuilder::remember`]. One that has a memory keeps its own.

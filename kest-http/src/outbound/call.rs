@@ -1,5 +1,7 @@
 //! One call: what the settings let it take along.
 
+use std::sync::atomic::Ordering;
+
 use http::HeaderMap;
 use kest_core::error::{PropagationError, PropagationErrorKind};
 use kest_core::get_active_cache;
@@ -16,7 +18,7 @@ use crate::{Parcel, Wire};
 pub(crate) struct Call {
     outbound: Outbound,
     outgoing: Outgoing,
-    /// Whether it is made in a scope, so that something can come back.
+    /// Whether it is made in a scope.
     in_scope: bool,
     wire: Wire,
 }
@@ -75,19 +77,56 @@ impl Call {
                 if headers::may_have_ours(headers) { headers::take_baggage(headers)? } else { Vec::new() };
             return Ok(Plan { wire: self.wire, parcel: Parcel::new(), others, joining: None });
         }
+        let nothing = self.outgoing.passport().is_empty();
+        if nothing {
+            self.without_lineage(target)?;
+        }
         let mut others = headers::take_baggage(headers)?;
         others.extend(headers::inject(headers).filter(|written| !others.contains(written)));
         let mut parcel = Parcel::from(&self.outgoing);
         if settings.jwt_in_baggage && token == Token::MayGo {
             parcel.jwt = self.outgoing.jwt().cloned();
         }
-        let asks = self.in_scope && settings.returned.is_some();
+        // INVARIANT: nothing is asked back that could not go on from what was sent: it might be of any other call.
+        let asks = !nothing && settings.returned.is_some();
         if asks {
             headers::ask(headers);
         }
         let wire = self.wire.clone();
         let joining = asks.then(|| Joining::new(self.outbound, self.outgoing, self.wire, target.clone()));
         Ok(Plan { wire, parcel, others, joining })
+    }
+
+    /// A call that takes no lineage to a host that may have it.
+    fn without_lineage(&self, target: &Target) -> Result<(), PropagationError> {
+        let settings = &self.outbound.settings;
+        if settings.require_lineage {
+            let why = match self.in_scope {
+                true => "nothing has been recorded yet; make it inside a protected function",
+                false => {
+                    "it is made outside of any lineage, as in a task of `tokio::spawn`; start the task with \
+                     `kest::spawn`, or give its future `.in_lineage()`"
+                }
+            };
+            return Err(PropagationError::new(
+                PropagationErrorKind::NoLineage,
+                format!("the call to `{target}` has no lineage to take along, and was not made: {why}"),
+            ));
+        }
+        if self.in_scope {
+            tracing::debug!(target: "kest", host = %target, "the call goes without lineage: nothing is recorded yet");
+        } else if settings.warned.swap(true, Ordering::Relaxed) {
+            tracing::debug!(target: "kest", host = %target, "the call goes without lineage: it is made outside of any");
+        } else {
+            tracing::warn!(
+                target: "kest",
+                host = %target,
+                "the call goes without lineage: it is made outside of any, as in a task of `tokio::spawn`; start the \
+                 task with `kest::spawn`, give its future `.in_lineage()`, or refuse such calls with \
+                 `.require_lineage()` (said once for these settings)"
+            );
+        }
+        Ok(())
     }
 
     /// The `Authorization` header: the token where it may go and there are no other credentials, and never elsewhere.
@@ -132,8 +171,11 @@ enum Token {
 }
 
 impl Plan {
-    /// Writes the `baggage` header.
+    /// Writes the `baggage` header, if what comes back could be joined.
     pub(crate) async fn write(self, headers: &mut HeaderMap) -> Result<Option<Joining>, PropagationError> {
+        if let Some(joining) = &self.joining {
+            joining.prepare().await?;
+        }
         let others: Vec<&str> = self.others.iter().map(String::as_str).collect();
         let value = self.wire.write(&self.parcel, &others).await?;
         headers::put_baggage(headers, &value)?;

@@ -31,6 +31,15 @@ pub enum OutboundError {
         /// What is wrong with it.
         source: AuthorityError,
     },
+    /// A callee on a host that is sent no lineage.
+    CalleeHost {
+        /// The callee's host.
+        host: String,
+        /// The hosts that are named.
+        named: Vec<String>,
+    },
+    /// A verifier for what comes back that leaves signatures unchecked.
+    SkipsSignatures,
     /// A ceiling over 100.
     Ceiling {
         /// The ceiling.
@@ -60,6 +69,16 @@ impl fmt::Display for OutboundError {
                 "no host is named that may receive lineage; name it with `.host(…)`, or say `.any_host()`",
             ),
             Self::Callee { source } => write!(f, "the callee cannot be used: {source}"),
+            Self::CalleeHost { host, named } => write!(
+                f,
+                "the callee's host {} is none of those that receive lineage ({}), and nothing comes back from it; name \
+                 it with `.host(…)`, or give the callee the host with the port that is named",
+                Quoted(host),
+                listed(named)
+            ),
+            Self::SkipsSignatures => f.write_str(
+                "the verifier for what comes back leaves signatures unchecked; give `.returned(…)` one that checks them",
+            ),
             Self::Ceiling { found } => {
                 write!(f, "the ceiling of what comes back is `{found}`; scores go from 0 to 100")
             }
@@ -80,9 +99,17 @@ impl StdError for OutboundError {
             Self::Host { .. }
             | Self::Origin { .. }
             | Self::NoHost
+            | Self::CalleeHost { .. }
+            | Self::SkipsSignatures
             | Self::Ceiling { .. }
             | Self::NothingReturned
             | Self::CannotJoin => None,
         }
     }
+}
+
+/// Hosts for a message.
+pub(super) fn listed(hosts: &[String]) -> String {
+    let quoted: Vec<String> = hosts.iter().map(|host| Quoted(host).to_string()).collect();
+    if quoted.is_empty() { "none".to_owned() } else { quoted.join(", ") }
 }

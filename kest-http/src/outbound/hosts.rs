@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use http::Uri;
+use kest_core::error::{PropagationError, PropagationErrorKind};
 
 use super::OutboundError;
 
@@ -51,6 +52,25 @@ impl HostName {
             None => port.is_none() || *port == target.default_port(),
         }
     }
+
+    /// Whether there are URIs whose host both of them name.
+    pub(super) fn meets(&self, other: &Self) -> bool {
+        let ports = match (self.port, other.port) {
+            (None, None) => true,
+            (Some(one), Some(other)) => one == other,
+            (None, Some(port)) | (Some(port), None) => matches!(port, 80 | 443),
+        };
+        self.host == other.host && ports
+    }
+}
+
+impl fmt::Display for HostName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.port {
+            None => self.host.fmt(f),
+            Some(port) => write!(f, "{}:{port}", self.host),
+        }
+    }
 }
 
 /// Whether one of the names is that of the target.
@@ -81,6 +101,43 @@ impl Target {
         let known = target.default_port().is_some() && target.place.is_some();
         let plain = !uri.authority().is_some_and(|authority| authority.as_str().contains('@'));
         if bare && known && plain { Ok(target) } else { Err(refuse()) }
+    }
+
+    /// Where a request goes whose client goes to this origin.
+    ///
+    /// INVARIANT: what the origin may have goes nowhere else, so that a URI which says anything else is refused.
+    pub(super) fn of_request(&self, uri: &Uri) -> Result<Self, PropagationError> {
+        let is_path = uri.scheme().is_none() && uri.authority().is_none();
+        let named = Self::of(uri);
+        if is_path || self.same_origin(&named) {
+            return Ok(self.clone());
+        }
+        Err(PropagationError::new(
+            PropagationErrorKind::HostNotNamed,
+            format!(
+                "the request names `{}`, and its client goes to `{}` (`OutboundLayer::to_origin`): the call was not \
+                 made; give it a URI of a path alone, or use a client that goes where its requests say",
+                named.in_full(),
+                self.in_full()
+            ),
+        ))
+    }
+
+    /// Scheme, host and port.
+    fn in_full(&self) -> String {
+        let scheme = self.scheme.as_deref().map_or_else(String::new, |scheme| format!("{scheme}://"));
+        format!("{scheme}{}", self.host_and_port())
+    }
+
+    /// The host with the port, which is the scheme's where the URI has none.
+    pub(super) fn host_and_port(&self) -> String {
+        match &self.place {
+            Some((host, None)) => match self.default_port() {
+                Some(port) => format!("{host}:{port}"),
+                None => host.to_string(),
+            },
+            Some((_, Some(_))) | None => self.to_string(),
+        }
     }
 
     /// Of a request that does not say.
@@ -117,7 +174,6 @@ impl Target {
     }
 
     /// Scheme, host and port, as RFC 6454 §4 compares them.
-    #[cfg(feature = "reqwest")]
     pub(super) fn same_origin(&self, other: &Self) -> bool {
         let port = |target: &Self| {
             target.place.as_ref().and_then(|(_, port)| port.or_else(|| target.default_port()))
@@ -188,173 +244,4 @@ fn split_port(text: &str) -> Option<(&str, Option<u16>)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn named(host: &str, uri: &str) -> bool {
-        let target = Target::of(&uri.parse().unwrap());
-        any_names(&[HostName::parse(host).unwrap()], &target)
-    }
-
-    #[test]
-    fn a_host_is_named_exactly() {
-        for uri in [
-            "http://orders.internal/a",
-            "https://orders.internal/a?b",
-            "https://ORDERS.internal:443/",
-            "http://orders.internal:80",
-            "https://somebody:secret@orders.internal/",
-            "wss://orders.internal/",
-        ] {
-            assert!(named("orders.internal", uri), "{uri}");
-            assert!(named("Orders.INTERNAL", uri), "{uri}");
-        }
-        for uri in [
-            "https://evil-orders.internal/",
-            "https://orders.internal.evil.example/",
-            "https://a.orders.internal/",
-            "https://internal/",
-            "https://orders.internal@evil.example/",
-            "https://orders.internal:443@evil.example/",
-            "https://orders.internal./",
-            "https://orders.internal:80/",
-            "http://orders.internal:443/",
-            "https://orders.internal:8443/",
-            "orders.internal:443",
-            "ftp://orders.internal:443/",
-            "/orders.internal",
-            "https://evil.example/https://orders.internal/",
-            "https://evil.example/?orders.internal",
-        ] {
-            assert!(!named("orders.internal", uri), "{uri}");
-        }
-    }
-
-    #[test]
-    fn a_port_that_is_named_must_be_the_one() {
-        assert!(named("orders.internal:8443", "https://orders.internal:8443/"));
-        assert!(named("orders.internal:8443", "http://orders.internal:8443/"));
-        assert!(named("orders.internal:443", "https://orders.internal/"));
-        assert!(named("orders.internal:80", "http://orders.internal/"));
-        assert!(!named("orders.internal:443", "http://orders.internal/"));
-        assert!(!named("orders.internal:8443", "https://orders.internal/"));
-        assert!(!named("orders.internal:8443", "https://orders.internal:18443/"));
-        assert!(!named("orders.internal:8443", "https://orders.internal:84430/"));
-    }
-
-    #[test]
-    fn addresses_are_compared_as_addresses() {
-        assert!(named("[::1]:9000", "http://[0:0:0:0:0:0:0:1]:9000/"));
-        assert!(named("[2001:DB8::1]", "https://[2001:db8::1]/"));
-        assert!(!named("[::1]:9000", "http://[::1]:9001/"));
-        assert!(!named("[::1]", "http://[::2]/"));
-        assert!(named("127.0.0.1:9000", "http://127.0.0.1:9000/"));
-        // The address that IPv6 has for it is another one, on another socket.
-        assert!(!named("127.0.0.1", "http://[::ffff:127.0.0.1]/"));
-        assert!(!named("127.0.0.1", "http://127.0.0.1.evil.example/"));
-        for uri in ["http://127.1/", "http://0x7f000001/", "http://2130706433/", "http://127.0.0.01/"] {
-            assert!(!named("127.0.0.1", uri), "{uri}");
-        }
-    }
-
-    #[test]
-    fn a_trailing_dot_is_another_name() {
-        assert!(named("orders.internal.", "https://orders.internal./"));
-        assert!(!named("orders.internal.", "https://orders.internal/"));
-    }
-
-    #[test]
-    fn what_is_no_host_is_not_named() {
-        for text in [
-            "",
-            ".",
-            "*",
-            "*.internal",
-            ".internal",
-            "orders..internal",
-            "https://orders.internal",
-            "orders.internal/",
-            "orders.internal/path",
-            "me@orders.internal",
-            "orders.internal:",
-            "orders.internal:0",
-            "orders.internal:65536",
-            "orders.internal:+80",
-            "orders.internal:https",
-            "orders.internal:80:80",
-            " orders.internal",
-            "orders internal",
-            "bücher.example",
-            "::1",
-            "[::1",
-            "[::1]x",
-            "[fe80::1%eth0]",
-            "127.1",
-            "0x7f000001",
-            "2130706433",
-            "orders%2einternal",
-        ] {
-            assert!(HostName::parse(text).is_err(), "{text}");
-        }
-        assert!(HostName::parse("xn--bcher-kva.example").is_ok());
-    }
-
-    #[test]
-    fn only_tls_and_loopback_are_private() {
-        let private = |uri: &str| Target::of(&uri.parse().unwrap()).is_private();
-        for uri in [
-            "https://orders.internal",
-            "http://127.0.0.1:1",
-            "http://127.9.9.9",
-            "http://[::1]",
-            "http://localhost",
-        ] {
-            assert!(private(uri), "{uri}");
-        }
-        for uri in [
-            "http://orders.internal",
-            "http://localhost.evil.example",
-            "http://127.0.0.1.evil.example",
-            "http://localhost@evil.example",
-            "http://[::ffff:1.2.3.4]",
-            "orders.internal:443",
-        ] {
-            assert!(!private(uri), "{uri}");
-        }
-    }
-
-    #[test]
-    fn an_origin_is_a_scheme_and_a_host() {
-        for text in ["https://orders.internal", "http://127.0.0.1:9000/", "https://[::1]:1"] {
-            assert!(Target::origin(text).is_ok(), "{text}");
-        }
-        for text in [
-            "",
-            "/",
-            "orders.internal",
-            "orders.internal:80",
-            "ftp://a",
-            "https://a/b",
-            "https://a/?b",
-            "https://u@a",
-            "https://a:x",
-        ] {
-            assert!(Target::origin(text).is_err(), "{text}");
-        }
-    }
-
-    #[cfg(feature = "reqwest")]
-    #[test]
-    fn an_origin_has_a_scheme_a_host_and_a_port() {
-        let same = |one: &str, other: &str| {
-            Target::of(&one.parse().unwrap()).same_origin(&Target::of(&other.parse().unwrap()))
-        };
-        assert!(same("https://a.example/x", "https://A.example:443/y"));
-        for other in
-            ["http://a.example/", "http://a.example:443/", "https://a.example:8443/", "https://b.example/"]
-        {
-            assert!(!same("https://a.example/", other), "{other}");
-        }
-        assert!(!same("/a", "/a"), "nowhere is no origin");
-    }
-}
+mod tests;

@@ -24,8 +24,13 @@ impl OutboundLayer {
         Self { outbound, origin: None }
     }
 
-    /// For a client that goes to one place whatever its requests say, such as tonic's `Channel`, whose generated
-    /// clients name no host: `https://orders.internal:8443`, as its endpoint has it.
+    /// For a client that goes to one place, such as tonic's `Channel`, whose generated clients name no host:
+    /// `https://orders.internal:8443`, as its endpoint has it. A request whose URI names another scheme, host or port is
+    /// not made ([`HostNotNamed`]).
+    ///
+    /// Whether a token goes over TLS is judged by this origin: what the client really does is not seen here.
+    ///
+    /// [`HostNotNamed`]: kest_core::error::PropagationErrorKind::HostNotNamed
     ///
     /// # Errors
     /// When the origin is not written like this.

@@ -35,6 +35,7 @@ mod returned;
 mod service;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use kest_core::verify::{Authority, Grant, Remembered, Verifier};
@@ -74,14 +75,27 @@ struct Settings {
     jwt_over_plain_http: bool,
     jwt_in_baggage: bool,
     refuse_unnamed: bool,
+    require_lineage: bool,
     wire: Option<Wire>,
     returned: Option<Returned>,
+    /// Whether it has been said that a call was made outside of any scope.
+    warned: AtomicBool,
 }
 
 #[derive(Debug)]
 enum Hosts {
     Named(Vec<HostName>),
     Any,
+}
+
+impl Hosts {
+    /// Whether calls to a host of that name may take lineage along.
+    fn meet(&self, host: &HostName) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Named(hosts) => hosts.iter().any(|named| named.meets(host)),
+        }
+    }
 }
 
 /// How what comes back is verified and believed.
@@ -117,6 +131,7 @@ impl Outbound {
             jwt_over_plain_http: false,
             jwt_in_baggage: false,
             refuse_unnamed: false,
+            require_lineage: false,
             wire: None,
             verifier: None,
             callees: Vec::new(),
@@ -154,6 +169,7 @@ pub struct OutboundBuilder {
     jwt_over_plain_http: bool,
     jwt_in_baggage: bool,
     refuse_unnamed: bool,
+    require_lineage: bool,
     wire: Option<Wire>,
     verifier: Option<Verifier>,
     callees: Vec<(String, String)>,
@@ -216,6 +232,14 @@ impl OutboundBuilder {
         self
     }
 
+    /// A call to a host that may have lineage fails where there is none to take along, instead of going there without:
+    /// outside of any scope, as in a task of `tokio::spawn`, and where nothing has been recorded yet. Without this there
+    /// is a warning of the first call outside of any scope.
+    pub fn require_lineage(mut self) -> Self {
+        self.require_lineage = true;
+        self
+    }
+
     /// How the lineage is written. By default with the limits of spec §17 and the cache of the `Kest` in force.
     pub fn wire(mut self, wire: Wire) -> Self {
         self.wire = Some(wire);
@@ -226,15 +250,19 @@ impl OutboundBuilder {
     /// last entries as parents. The service's layer must give it back, see
     /// [`LineageLayer`](crate::LineageLayer).
     ///
-    /// What comes back must go on from what was sent, and counts for no more than that does here. Its last entries must
-    /// be of whoever answered: the peer that the connection authenticated, or a [callee](Self::callee). Otherwise it
-    /// counts for [at most 40](Self::unbound_ceiling). Where nothing was sent that it could go on from, only what the
-    /// authenticated peer signed is joined, and all else refused: it may be of any other call.
-    /// An answer without lineage is an error if it is a success; see [`Self::tolerate_unreturned`]. When these errors
-    /// arise the call has been made ([`PropagationError::call_was_made`]).
+    /// What comes back must go on from what was sent, and counts for no more than that does here: overrides of trust
+    /// beyond it, and the removal of its taints, have no effect, unless the verifier has an [`Authority`] that grants
+    /// them. Its last entries must be of whoever answered: the peer that the connection authenticated, or a
+    /// [callee](Self::callee). Otherwise it counts for [at most 40](Self::unbound_ceiling). An answer without lineage is
+    /// an error if it is a success; see [`Self::tolerate_unreturned`]. When these errors arise the call has been made
+    /// ([`PropagationError::call_was_made`]).
     ///
-    /// The verifier has to know the keys of everybody in the lineage, this service and its callers included. Unless it
-    /// has a memory, it gets one of 10,000 entries ([`Self::remember`]).
+    /// Where nothing is sent, nothing is asked for, and nothing joined: call peers from protected functions, or their
+    /// entries stand beside yours and not before them.
+    ///
+    /// The verifier has to know the keys of everybody in the lineage, this service and its callers included: what is
+    /// sent is verified with it first, and a call whose lineage does not verify, or leaves no room for entries of the
+    /// callee, is not made. Unless it has a memory, it gets one of 10,000 entries ([`Self::remember`]).
     ///
     /// [`PropagationError::call_was_made`]: kest_core::error::PropagationError::call_was_made
     pub fn returned(mut self, verifier: Verifier) -> Self {
@@ -281,8 +309,9 @@ impl OutboundBuilder {
     /// The settings.
     ///
     /// # Errors
-    /// When a host or a callee cannot be read, no host is named, the ceiling is over 100, or there are settings for what
-    /// comes back and nothing is asked back.
+    /// When a host or a callee cannot be read, no host is named, or not that of a callee, the ceiling is over 100, the
+    /// verifier for what comes back skips signatures, or there are settings for what comes back and nothing is asked
+    /// back.
     pub fn build(self) -> Result<Outbound, OutboundError> {
         let names =
             |hosts: &[String]| hosts.iter().map(|host| HostName::parse(host)).collect::<Result<Vec<_>, _>>();
@@ -309,7 +338,14 @@ impl OutboundBuilder {
                 .map_err(|source| OutboundError::Callee { source })?;
             Ok(Callee { host: HostName::parse(host)?, workloads })
         };
-        let callees = self.callees.iter().map(callee).collect::<Result<_, _>>()?;
+        let callees = self.callees.iter().map(callee).collect::<Result<Vec<_>, _>>()?;
+        if let Some(callee) = callees.iter().find(|callee| !hosts.meet(&callee.host)) {
+            return Err(OutboundError::CalleeHost { host: callee.host.to_string(), named: self.hosts });
+        }
+        // INVARIANT: what verified is signed.
+        if self.verifier.as_ref().is_some_and(Verifier::skips_signatures) {
+            return Err(OutboundError::SkipsSignatures);
+        }
         let returned = self.verifier.map(|verifier| Returned {
             verifier: match &self.remembered {
                 Some(remembered) => verifier.with_memory(remembered),
@@ -326,8 +362,10 @@ impl OutboundBuilder {
             jwt_over_plain_http: self.jwt_over_plain_http,
             jwt_in_baggage: self.jwt_in_baggage,
             refuse_unnamed: self.refuse_unnamed,
+            require_lineage: self.require_lineage,
             wire: self.wire,
             returned,
+            warned: AtomicBool::new(false),
         };
         Ok(Outbound { settings: Arc::new(settings) })
     }

@@ -2,6 +2,7 @@
 
 use http::Extensions;
 use http::Response as HttpResponse;
+use kest_core::error::PropagationError;
 use reqwest::redirect::{Action, Attempt, Policy};
 use reqwest::{Body, Client, ClientBuilder, Request, Response, ResponseBuilderExt as _, Url};
 use reqwest_middleware::{ClientWithMiddleware, Error, Middleware, Next, Result};
@@ -13,9 +14,25 @@ use super::hosts::Target;
 /// Lineage for the calls of a `reqwest` client. Made with the client, by [`Outbound::client`].
 ///
 /// What a call takes along is what there is when its future is first polled. Its errors are those of the client, and
-/// [`PropagationError`](kest_core::error::PropagationError) in [`Error::Middleware`]; whether the call had been made by
-/// then says [`call_was_made`](kest_core::error::PropagationError::call_was_made). Middleware that retries stands after
+/// [`PropagationError`]: in [`Error::Middleware`] up to the head of the answer, and in a `reqwest::Error` ("error
+/// decoding response body") where lineage is to come back in a trailer. [`PropagationError::find`] finds it in both;
+/// whether the call had been made by then says [`PropagationError::call_was_made`]. Middleware that retries stands after
 /// this one, so that it sees none of these errors.
+///
+/// ```no_run
+/// use kest_core::error::PropagationError;
+///
+/// /// Whether the call can be made again.
+/// fn again(error: &(dyn std::error::Error + 'static)) -> bool {
+///     PropagationError::find(error).is_some_and(|error| !error.call_was_made())
+/// }
+/// # async fn run(client: reqwest_middleware::ClientWithMiddleware) -> Result<(), Box<dyn std::error::Error>> {
+/// if let Err(error) = client.get("https://orders.internal/17").send().await {
+///     println!("{error}; again: {}", again(&error));
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct OutboundMiddleware {
     outbound: Outbound,
@@ -114,15 +131,13 @@ impl Middleware for OutboundMiddleware {
         next: Next<'_>,
     ) -> Result<Response> {
         let target = target_of(request.url());
-        let plan =
-            Call::capture(&self.outbound).plan(&target, request.headers_mut()).map_err(Error::middleware)?;
-        let joining = plan.write(request.headers_mut()).await.map_err(Error::middleware)?;
+        let plan = Call::capture(&self.outbound).plan(&target, request.headers_mut()).map_err(failed)?;
+        let joining = plan.write(request.headers_mut()).await.map_err(failed)?;
         let response = next.run(request, extensions).await?;
         let Some(joining) = joining else { return Ok(response) };
         let url = response.url().clone();
-        joining.must_be_from(&target_of(&url)).map_err(Error::middleware)?;
-        let answered =
-            joining.answer(HttpResponse::<Body>::from(response)).await.map_err(Error::middleware)?;
+        joining.must_be_from(&target_of(&url)).map_err(failed)?;
+        let answered = joining.answer(HttpResponse::<Body>::from(response)).await.map_err(failed)?;
         let (parts, body) = answered.into_parts();
         // Only a builder can say the URL of a response.
         let mut rebuilt =
@@ -132,6 +147,15 @@ impl Middleware for OutboundMiddleware {
         *rebuilt.headers_mut() = parts.headers;
         rebuilt.extensions_mut().extend(parts.extensions);
         Ok(Response::from(rebuilt))
+    }
+}
+
+/// The same text twice, for the variant gives what caused its content as its own cause.
+fn failed(error: PropagationError) -> Error {
+    let text = error.to_string();
+    match Error::middleware(error) {
+        Error::Middleware(cause) => Error::Middleware(cause.context(text)),
+        other @ Error::Reqwest(_) => other,
     }
 }
 

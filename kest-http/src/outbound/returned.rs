@@ -4,16 +4,18 @@ use std::collections::{BTreeSet, HashSet};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64_simd::URL_SAFE_NO_PAD;
+use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body::Body;
 use kest_core::entry::KestEntry;
 use kest_core::error::{PropagationError, PropagationErrorKind};
 use kest_core::lineage::Outgoing;
 use kest_core::text::Quoted;
-use kest_core::verify::{Grant, UnverifiedPassport, Verdict, VerifiedPassport, Verifier, VerifyError};
+use kest_core::verify::{Grant, UnverifiedPassport, VerifiedPassport, Verifier, VerifyError, VerifyFailure};
 use kest_core::{Passport, PassportEntry};
 
 use super::body::ReturnedBody;
+use super::error::listed;
 use super::headers::take_returned;
 use super::hosts::Target;
 use super::{Callee, Outbound, Returned};
@@ -51,6 +53,45 @@ impl Joining {
         withheld.is_some()
     }
 
+    /// Verifies what is about to be sent, for it is verified again with what comes back: what cannot be joined then
+    /// keeps the call from being made. Costs little where the verifier remembers it.
+    pub(super) async fn prepare(&self) -> Result<(), PropagationError> {
+        let Some(returned) = &self.outbound.settings.returned else { return Ok(()) };
+        let sent = self.outgoing.passport();
+        let lineage: UnverifiedPassport = sent.entries().iter().map(PassportEntry::jws).collect();
+        let limits = returned.verifier.limits();
+        let most = limits.entries.min(limits.ingress_entries);
+        if lineage.len() >= most {
+            return Err(PropagationError::new(
+                PropagationErrorKind::TooLarge,
+                format!(
+                    "the lineage has {} entries, and with those of `{}` there could be more than the {most} that the \
+                     verifier of `.returned(…)` takes (`Limits::ingress_entries`); the call was not made",
+                    lineage.len(),
+                    self.target
+                ),
+            ));
+        }
+        let error = |what: String| {
+            PropagationError::new(
+                PropagationErrorKind::Unreturnable,
+                format!(
+                    "the lineage for `{}` {what}, so that nothing could come back, and the call was not made; the \
+                     verifier of `.returned(…)` must know this service and its callers too",
+                    self.target
+                ),
+            )
+        };
+        match verify(lineage, returned.verifier(&sent)).await {
+            // INVARIANT: the age is looked at last, and it is that of other tips by then.
+            Some(Err(failed)) if !matches!(failed.failure(), VerifyFailure::TooOld { .. }) => {
+                Err(error(format!("does not verify here ({failed})")).with_source(failed))
+            }
+            Some(Ok(_) | Err(_)) => Ok(()),
+            None => Err(error("could not be verified here: its verification panicked".to_owned())),
+        }
+    }
+
     /// Joins what the headers bring, or lets the body wait for it.
     pub(super) async fn answer<B: Body>(
         mut self,
@@ -61,16 +102,21 @@ impl Joining {
         let values = take_returned(&mut parts.headers);
         let must = is_success(parts.status) && !failed_by_grpc(&parts.headers);
         let withheld = self.is_withheld(&values);
-        let body = if !values.is_empty() && !withheld {
+        let nothing = values.is_empty() || withheld;
+        // A layer that gives back lineage has it in the head where it says the length, but for gRPC. After a word in its
+        // place nothing comes.
+        let known = (withheld || parts.headers.contains_key(CONTENT_LENGTH)) && !is_grpc(&parts.headers);
+        let whole = body.is_end_stream() || known;
+        if nothing && must && whole {
+            self.missing()?;
+        }
+        let body = if !nothing {
             self.join(&values, peer.as_ref()).await?;
             ReturnedBody::plain(body)
-        } else if body.is_end_stream() || (withheld && !is_grpc(&parts.headers)) {
-            if must {
-                self.missing()?;
-            }
+        } else if body.is_end_stream() {
             ReturnedBody::plain(body)
         } else {
-            ReturnedBody::waiting(body, self, peer, must)
+            ReturnedBody::waiting(body, self, peer, must && !whole)
         };
         Ok(Response::from_parts(parts, body))
     }
@@ -108,21 +154,12 @@ impl Joining {
             return Err(self.error(PropagationErrorKind::Returned, what));
         };
         let lineage = after(&sent, &lineage);
-        let verifier = returned.verifier.for_ingress(now_ms(), returned.max_age, SKEW).continuing(&sent);
-        let Some(verified) = verify(lineage, verifier).await else {
+        let Some(verified) = verify(lineage, returned.verifier(&sent)).await else {
             let what = "a lineage whose verification panicked; please report it".to_owned();
             return Err(self.error(PropagationErrorKind::Returned, what));
         };
         let verified = verified.map_err(|error| self.refuse("did not verify", error))?;
-        let signed = verified.report().signatures.verdict;
-        let unsigned = signed == Verdict::NotChecked && returned.verifier.accepts_mock();
-        if signed != Verdict::Pass && !unsigned {
-            let what =
-                "a lineage whose signatures were not checked; give `.returned(…)` a verifier that does"
-                    .to_owned();
-            return Err(self.error(PropagationErrorKind::Unverified, what));
-        }
-        let verified = self.bind(verified, returned, peer)?;
+        let verified = self.bind(verified, returned, peer);
         self.outgoing.returned(&verified).map_err(|error| self.refuse("is of another call", error))
     }
 
@@ -132,7 +169,7 @@ impl Joining {
         verified: VerifiedPassport,
         returned: &Returned,
         peer: Option<&PeerIdentity>,
-    ) -> Result<VerifiedPassport, PropagationError> {
+    ) -> VerifiedPassport {
         let sent: Vec<String> = self.outgoing.passport().tips().iter().map(|tip| tip.hash()).collect();
         let tips = verified.tips();
         let is_callee = |entry: &KestEntry| {
@@ -140,9 +177,7 @@ impl Joining {
             let named = |callee: &Callee| {
                 callee.host.names(&self.target) && callee.workloads.grant(&principal) == Grant::own()
             };
-            // Where nothing was sent, the entries of a workload that is named may be of any other call.
-            peer.is_some_and(|peer| peer.id() == principal)
-                || (!sent.is_empty() && returned.callees.iter().any(named))
+            peer.is_some_and(|peer| peer.id() == principal) || returned.callees.iter().any(named)
         };
         // Everybody has the mock key.
         let is_mock = |tip: &PassportEntry| returned.verifier.accepts_mock() && bind::is_mock(tip.jws());
@@ -153,28 +188,22 @@ impl Joining {
             .zip(verified.tip_entries())
             .find(|(tip, entry)| !sent.contains(&tip.hash()) && (is_mock(tip) || !is_callee(entry)))
             .map(|(_, entry)| entry.to_string());
-        let Some(stranger) = stranger else { return Ok(verified) };
-        if sent.is_empty() {
-            return Err(self.error(
-                PropagationErrorKind::Unbound,
-                format!(
-                    "a lineage that ends with {stranger}, which is bound to nobody: nothing was sent that it could go \
-                     on from, and the connection does not say that it is they who answer; make the call inside a \
-                     protected function, or use mutual TLS"
-                ),
-            ));
-        }
+        let Some(stranger) = stranger else { return verified };
+        let host = self.target.host_and_port();
+        let named: Vec<String> = returned.callees.iter().map(|callee| callee.host.to_string()).collect();
         tracing::warn!(
             target: "kest",
-            host = %self.target,
+            host,
             ceiling = returned.ceiling,
-            "the lineage that came back ends with {stranger}, who is neither the authenticated peer nor a named \
-             callee; it counts for no more than the ceiling: name the callee with `.callee(host, …)`"
+            "the lineage that came back ends with {stranger}, who is neither the authenticated peer nor named as callee \
+             for `{host}`; it counts for no more than the ceiling: name the callee with `.callee(\"{host}\", …)` \
+             (hosts with callees: {})",
+            listed(&named)
         );
-        Ok(verified.capped(match made_up {
+        verified.capped(match made_up {
             true => returned.ceiling.min(bind::unsigned_ceiling()),
             false => returned.ceiling,
-        }))
+        })
     }
 
     /// The error of an answer without lineage, unless that is tolerated.
@@ -228,6 +257,13 @@ impl Joining {
 
     fn error(&self, kind: PropagationErrorKind, what: String) -> PropagationError {
         PropagationError::new(kind, format!("`{}` sent back {what}", self.target))
+    }
+}
+
+impl Returned {
+    /// As what comes back is verified that goes on from `sent`.
+    fn verifier(&self, sent: &Passport) -> Verifier {
+        self.verifier.for_ingress(now_ms(), self.max_age, SKEW).continuing(sent)
     }
 }
 

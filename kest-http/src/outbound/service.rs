@@ -17,9 +17,12 @@ use super::hosts::Target;
 /// A client whose calls take lineage along. Made by [`OutboundLayer`](super::OutboundLayer).
 ///
 /// Its errors are those of the client, and [`PropagationError`](kest_core::error::PropagationError) where lineage could
-/// not be sent or what came back could not be joined: `error.downcast_ref::<PropagationError>()`. In the second case the
-/// call has been made, and must not be made again as if it had not
-/// ([`call_was_made`](kest_core::error::PropagationError::call_was_made)).
+/// not be sent or what came back could not be joined: [`PropagationError::find`] finds it, also in an error of the
+/// answer's body. In the second case the call has been made, and must not be made again as if it had not
+/// ([`PropagationError::call_was_made`]).
+///
+/// [`PropagationError::find`]: kest_core::error::PropagationError::find
+/// [`PropagationError::call_was_made`]: kest_core::error::PropagationError::call_was_made
 #[derive(Debug, Clone)]
 pub struct OutboundService<S> {
     inner: S,
@@ -54,8 +57,12 @@ where
         // What was made ready is the service that is here now (tower's `Service`, "Be careful when cloning").
         let ready = self.inner.clone();
         let mut inner = mem::replace(&mut self.inner, ready);
-        let target = self.origin.clone().unwrap_or_else(|| Target::of(request.uri()));
-        let plan = Call::capture(&self.outbound).plan(&target, request.headers_mut());
+        let target = match &self.origin {
+            None => Ok(Target::of(request.uri())),
+            Some(origin) => origin.of_request(request.uri()),
+        };
+        let plan =
+            target.and_then(|target| Call::capture(&self.outbound).plan(&target, request.headers_mut()));
         Box::pin(async move {
             let joining = plan?.write(request.headers_mut()).await?;
             let response = inner.call(request).await.map_err(Into::into)?;

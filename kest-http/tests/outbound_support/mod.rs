@@ -28,6 +28,7 @@ use kest_http::{Arrived, LineageLayer, Parcel, Wire};
 use kest_providers::identity::LocalEd25519Provider;
 use kest_providers::policy::MockPolicyEngine;
 use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -133,6 +134,21 @@ pub(crate) async fn serve(router: Router) -> SocketAddr {
     address
 }
 
+/// A service that answers with these bytes, whatever comes.
+pub(crate) async fn raw(answer: Vec<u8>) -> SocketAddr {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = vec![0; 64 * 1024];
+            let _ = stream.read(&mut request).await;
+            // A client that has seen enough hangs up.
+            let _ = stream.write_all(&answer).await;
+        }
+    });
+    address
+}
+
 /// What a service has received.
 #[derive(Clone, Default)]
 pub(crate) struct Received(Arc<Mutex<Vec<HeaderMap>>>);
@@ -235,12 +251,51 @@ pub(crate) fn kind(error: &(dyn std::error::Error + 'static)) -> PropagationErro
 /// Our error in the chain of causes.
 #[track_caller]
 pub(crate) fn find<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a PropagationError {
-    let mut at = Some(error);
-    while let Some(error) = at {
-        if let Some(ours) = error.downcast_ref() {
-            return ours;
-        }
-        at = error.source();
+    PropagationError::find(error).unwrap_or_else(|| panic!("no error of ours: {error:?}"))
+}
+
+/// The warnings of kest on this thread, as long as the guard is held.
+#[derive(Clone, Default)]
+pub(crate) struct Warnings(Arc<Mutex<Vec<String>>>);
+
+impl Warnings {
+    pub(crate) fn listen(&self) -> tracing::subscriber::DefaultGuard {
+        tracing::subscriber::set_default(self.clone())
     }
-    panic!("no error of ours: {error:?}")
+
+    pub(crate) fn all(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+impl tracing::Subscriber for Warnings {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.target() == "kest" && *metadata.level() == tracing::Level::WARN
+    }
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        struct Text(String);
+        impl tracing::field::Visit for Text {
+            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+                if field.name() == "message" {
+                    self.0 = format!("{value:?}");
+                }
+            }
+        }
+        let mut text = Text(String::new());
+        event.record(&mut text);
+        self.0.lock().unwrap().push(text.0);
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
 }
