@@ -25,7 +25,7 @@ use super::ephemeral::{EphemeralKey, environment, non_empty, refuse_in_productio
 #[derive(Debug)]
 pub struct LocalEd25519Provider {
     workload_id: Arc<str>,
-    key: EphemeralKey,
+    key: Box<EphemeralKey>,
     warned: Once,
 }
 
@@ -57,12 +57,13 @@ impl LocalEd25519Provider {
         refuse_in_production(NAME, environment().as_deref())?;
         let warned = Once::new();
         warned.call_once(|| {});
-        Ok(Self { workload_id: DEFAULT_ID.into(), key: EphemeralKey::from_seed(&seed)?, warned })
+        let key = Box::new(EphemeralKey::from_seed(&seed)?);
+        Ok(Self { workload_id: DEFAULT_ID.into(), key, warned })
     }
 
     fn for_env(environment: Option<&str>) -> Result<Self, IdentityError> {
         refuse_in_production(NAME, environment)?;
-        let key = EphemeralKey::generate()?;
+        let key = Box::new(EphemeralKey::generate()?);
         Ok(Self { workload_id: DEFAULT_ID.into(), key, warned: Once::new() })
     }
 
