@@ -297,7 +297,9 @@ async fn a_call_from_a_task_without_lineage_is_no_silent_one() {
     let other = Outbound::builder().host("orders.internal").build().unwrap();
     orders.kest.scope(call(&other)).await.unwrap().unwrap();
     drop(listening);
-    let [said] = &warnings.all()[..] else { panic!("{:?}", warnings.all()) };
+    let mut said = warnings.all();
+    said.retain(|said| said.contains("goes without lineage"));
+    let [said] = &said[..] else { panic!("{said:?}") };
     for part in ["kest::spawn", ".in_lineage()", ".require_lineage()"] {
         assert!(said.contains(part), "{said}");
     }

@@ -258,9 +258,17 @@ pub(crate) fn find<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a Prop
 #[derive(Clone, Default)]
 pub(crate) struct Warnings(Arc<Mutex<Vec<String>>>);
 
+#[must_use]
+pub(crate) struct Listening {
+    _guard: tracing::subscriber::DefaultGuard,
+    _second: tracing::Dispatch,
+}
+
 impl Warnings {
-    pub(crate) fn listen(&self) -> tracing::subscriber::DefaultGuard {
-        tracing::subscriber::set_default(self.clone())
+    pub(crate) fn listen(&self) -> Listening {
+        // Where there is just one, a thread without any that comes to an event first switches it off for all.
+        let second = tracing::Dispatch::new(self.clone());
+        Listening { _guard: tracing::subscriber::set_default(self.clone()), _second: second }
     }
 
     pub(crate) fn all(&self) -> Vec<String> {
