@@ -306,12 +306,24 @@ detail!(
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum AuditErrorKind {
-    /// The store is full.
+    /// The store is full, or has more to do than it may keep waiting.
     Full,
     /// The store cannot be written.
     Write,
     /// The sink has been closed.
     Closed,
+    /// The store did not acknowledge in time.
+    Timeout,
+    /// The store cannot be opened.
+    Open,
+    /// Another writer has the store open.
+    Locked,
+    /// The configuration names a store, and nobody has opened it.
+    NotOpen,
+    /// The public keys that belong beside the entry cannot be had.
+    Keys,
+    /// What is to be recorded is no entry.
+    Malformed,
 }
 
 detail!(
