@@ -243,6 +243,8 @@ pub enum ConfigurationErrorKind {
     AlreadyConfigured,
     /// A layer of a service or of a client has a setting that cannot be used.
     Layer,
+    /// The audit sink that the configuration names cannot be opened.
+    Audit,
 }
 
 detail!(

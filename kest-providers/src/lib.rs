@@ -9,6 +9,7 @@
 
 #[cfg(any(feature = "jwks", feature = "opa", feature = "cedar-agent"))]
 mod address;
+pub mod audit;
 #[cfg(any(feature = "aws", feature = "avp"))]
 mod aws;
 #[cfg(any(
@@ -21,7 +22,6 @@ mod aws;
     feature = "redis"
 ))]
 mod bridge;
-pub mod audit;
 pub mod cache;
 pub mod conformance;
 #[cfg(any(feature = "opa", feature = "cedar-agent", feature = "avp"))]

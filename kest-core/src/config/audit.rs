@@ -70,7 +70,8 @@ impl Audit {
 
     pub(super) fn check(&self) -> Result<(), ConfigurationError> {
         let refuse = |why: &str| Err(wrong(format!("`[audit]`: {why}")));
-        let rotation = self.rotate_bytes.is_some() || self.rotate_age.is_some() || self.retain_files.is_some();
+        let rotation =
+            self.rotate_bytes.is_some() || self.rotate_age.is_some() || self.retain_files.is_some();
         match (self.sink, &self.path) {
             (Some(_), None) => return refuse("`sink` needs a `path`"),
             (Some(_), Some(path)) if path.as_os_str().is_empty() => return refuse("`path` is empty"),
@@ -201,7 +202,10 @@ mod tests {
         assert!(refused(&format!("{file}retain_files = 0")).contains("`retain_files` is 0"));
         assert!(refused(&format!("{file}rotate_bytes = 10")).contains("under 1 MiB"));
         for time in ["24", "h", "", "-1h", "1.5h", "1w", "99999999999999999999d"] {
-            assert!(refused(&format!("{file}rotate_age = \"{time}\"")).contains("no length of time"), "{time}");
+            assert!(
+                refused(&format!("{file}rotate_age = \"{time}\"")).contains("no length of time"),
+                "{time}"
+            );
         }
         assert!(refused(&format!("{file}retain_age = \"0d\"")).contains("`retain_age` is 0"));
     }

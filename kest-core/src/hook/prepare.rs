@@ -13,7 +13,9 @@ use super::{Sealer, completion, write};
 use crate::call::{CallSpec, Invocation};
 use crate::canonical;
 use crate::clock::{self, Clock};
-use crate::error::{AuditError, AuditErrorKind, CanonicalizationError, ConfigurationError, ConfigurationErrorKind, Error};
+use crate::error::{
+    AuditError, AuditErrorKind, CanonicalizationError, ConfigurationError, ConfigurationErrorKind, Error,
+};
 use crate::identity::IdentityProvider;
 use crate::jws::hex;
 use crate::lineage::scope::{self, Scope, ScopeEnv};

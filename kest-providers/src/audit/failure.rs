@@ -35,7 +35,13 @@ impl Error for Shared {
 
 impl Failure {
     pub(super) fn new(kind: AuditErrorKind, message: impl Into<Arc<str>>) -> Self {
-        Self { kind, message: message.into(), source: None, #[cfg(feature = "sqlite")] unsynced: false }
+        Self {
+            kind,
+            message: message.into(),
+            source: None,
+            #[cfg(feature = "sqlite")]
+            unsynced: false,
+        }
     }
 
     pub(super) fn caused_by(mut self, source: impl Error + Send + Sync + 'static) -> Self {

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use base64_simd::URL_SAFE_NO_PAD;
 use kest_core::audit::{AuditRecord, RecordKind};
 use kest_core::entry::KestEntry;
 use kest_core::error::{AuditError, AuditErrorKind};
 use parking_lot::RwLock;
-use base64_simd::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
 /// An entry on its way to the store.
@@ -100,7 +100,10 @@ impl KnownKeys {
     }
 
     /// The keys to write beside the record, unless the store has them.
-    pub(super) fn wanted(&self, record: &AuditRecord<'_>) -> Result<Option<(Box<KeyRecord>, u64)>, AuditError> {
+    pub(super) fn wanted(
+        &self,
+        record: &AuditRecord<'_>,
+    ) -> Result<Option<(Box<KeyRecord>, u64)>, AuditError> {
         let now = self.generation.load(Ordering::Acquire);
         if let Some((workload, generation)) = self.headers.read().get(record.header())
             && **workload == *record.workload

@@ -42,10 +42,12 @@ pub(super) struct Settings {
     pub(super) queue_bytes: usize,
     /// Whether items carry columns.
     pub(super) columns: bool,
+    /// Time between two attempts to repair.
+    pub(super) retry: Duration,
 }
 
-/// Time between two attempts to repair.
-const RETRY: Duration = Duration::from_millis(200);
+/// What [`Settings::retry`] is.
+pub(super) const RETRY: Duration = Duration::from_millis(200);
 
 /// A sink's front: takes records, waits for the writer.
 pub(super) struct Queue {
@@ -162,8 +164,9 @@ impl Queue {
         let clock = Arc::clone(&shared);
         let spawned = thread::Builder::new().name("kest-audit-clock".to_owned()).spawn(move || clock.watch());
         queue.threads.lock().push(spawned.map_err(cannot)?);
-        let spawned =
-            thread::Builder::new().name("kest-audit".to_owned()).spawn(move || Writer { shared }.run(backend));
+        let spawned = thread::Builder::new()
+            .name("kest-audit".to_owned())
+            .spawn(move || Writer { shared }.run(backend));
         queue.threads.lock().push(spawned.map_err(cannot)?);
         Ok(queue)
     }
@@ -174,17 +177,15 @@ impl Queue {
         let columns = match shared.settings.columns {
             false => None,
             true => Some(Box::new(Columns::of(record.jws).ok_or_else(|| {
-                AuditError::new(AuditErrorKind::Malformed, "the record is no entry of kest, so it cannot be filed")
+                AuditError::new(
+                    AuditErrorKind::Malformed,
+                    "the record is no entry of kest, so it cannot be filed",
+                )
             })?)),
         };
         let (keys, generation) = shared.keys.wanted(record)?.unzip();
-        let mut item = Some(Item {
-            jws: record.jws.into(),
-            hash: *record.hash,
-            kind: record.kind,
-            columns,
-            keys,
-        });
+        let mut item =
+            Some(Item { jws: record.jws.into(), hash: *record.hash, kind: record.kind, columns, keys });
         let waiting = Waiting(Arc::default());
         let slot = &waiting.0;
         let result = poll_fn(|cx| {
@@ -263,7 +264,10 @@ impl fmt::Debug for Queue {
 }
 
 fn closed() -> Failure {
-    Failure::new(AuditErrorKind::Closed, "the audit sink has been closed; keep it open as long as calls are made")
+    Failure::new(
+        AuditErrorKind::Closed,
+        "the audit sink has been closed; keep it open as long as calls are made",
+    )
 }
 
 impl Shared {
@@ -342,7 +346,9 @@ impl Shared {
                         ),
                         true => Failure::new(
                             AuditErrorKind::Timeout,
-                            format!("the audit sink did not acknowledge within {timeout:?}; see to its device"),
+                            format!(
+                                "the audit sink did not acknowledge within {timeout:?}; see to its device"
+                            ),
                         ),
                     };
                     MutexGuard::unlocked(&mut state, || slot.finish(Err(failure)));
@@ -383,7 +389,7 @@ impl Writer {
         while let Some(batch) = self.next_batch(backend.batch_bytes()) {
             let mut unanswered = Unanswered(batch);
             if let Some((failure, at)) = failed.take() {
-                if at.elapsed() < RETRY {
+                if at.elapsed() < self.shared.settings.retry {
                     unanswered.answer(Err(failure.clone()), Vec::new());
                     failed = Some((failure, at));
                     continue;

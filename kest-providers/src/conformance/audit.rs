@@ -99,8 +99,16 @@ impl Sample {
 }
 
 impl Suite<'_> {
-    fn sample(&self, check: Check, number: u64, classification: &str, padding: usize) -> Result<Sample, ConformanceFailure> {
-        let wrong = |error: &dyn fmt::Display| failed(check, format!("no entry could be signed for the test: {error}"));
+    fn sample(
+        &self,
+        check: Check,
+        number: u64,
+        classification: &str,
+        padding: usize,
+    ) -> Result<Sample, ConformanceFailure> {
+        let wrong = |error: &dyn fmt::Display| {
+            failed(check, format!("no entry could be signed for the test: {error}"))
+        };
         let workload = self.signer.workload_id().map_err(|error| wrong(&error))?;
         let (entry_id, payload) = entry(&workload, number, classification, padding);
         let payload = canonical::to_vec(&payload).map_err(|error| wrong(&error))?;
@@ -116,10 +124,15 @@ impl Suite<'_> {
     fn has_at_end(&self, check: Check, samples: &[Sample]) -> Result<(), ConformanceFailure> {
         let stored = (self.stored)();
         let tail = stored.get(stored.len().saturating_sub(samples.len())..).unwrap_or_default();
-        if tail.len() == samples.len() && tail.iter().zip(samples).all(|(text, sample)| *text == sample.jws.as_str()) {
+        if tail.len() == samples.len()
+            && tail.iter().zip(samples).all(|(text, sample)| *text == sample.jws.as_str())
+        {
             return Ok(());
         }
-        Err(failed(check, format!("the last of {} stored entries are not the acknowledged ones", stored.len())))
+        Err(failed(
+            check,
+            format!("the last of {} stored entries are not the acknowledged ones", stored.len()),
+        ))
     }
 
     fn kept(&self) -> Result<(), ConformanceFailure> {
@@ -174,7 +187,8 @@ impl Suite<'_> {
             })
         };
         thread::scope(|scope| {
-            let threads: Vec<_> = samples.chunks(EACH as usize).map(|part| scope.spawn(move || work(part))).collect();
+            let threads: Vec<_> =
+                samples.chunks(EACH as usize).map(|part| scope.spawn(move || work(part))).collect();
             threads.into_iter().try_for_each(|thread| {
                 thread.join().map_err(|_| failed(Check::Concurrency, "a thread that used it panicked"))?
             })
@@ -186,7 +200,9 @@ impl Suite<'_> {
                 let mut found = stored.iter().enumerate().filter(|(_, text)| **text == sample.jws.as_str());
                 match (found.next(), found.next()) {
                     (Some((place, _)), None) => places.push(place),
-                    (None, _) => return Err(failed(Check::Concurrency, "an acknowledged entry is not there")),
+                    (None, _) => {
+                        return Err(failed(Check::Concurrency, "an acknowledged entry is not there"));
+                    }
                     (Some(_), Some(_)) => return Err(failed(Check::Concurrency, "an entry is there twice")),
                 }
             }

@@ -25,7 +25,7 @@ use self::write::FileBackend;
 #[cfg(feature = "sqlite")]
 pub(super) use self::write::{lock, now_ms};
 use super::item::KnownKeys;
-use super::queue::{Queue, Settings};
+use super::queue::{Queue, RETRY, Settings};
 
 /// An audit sink of JSON lines in a folder.
 ///
@@ -101,6 +101,7 @@ pub struct FileAuditBuilder {
     pub(super) max_bytes: Option<u64>,
     pub(super) timeout: Duration,
     pub(super) queue_bytes: usize,
+    retry: Duration,
 }
 
 impl Default for FileAuditBuilder {
@@ -115,6 +116,7 @@ impl Default for FileAuditBuilder {
             max_bytes: None,
             timeout: Duration::from_secs(10),
             queue_bytes: 16 << 20,
+            retry: RETRY,
         }
     }
 }
@@ -178,8 +180,12 @@ impl FileAuditBuilder {
     }
 
     fn open_on(self, disk: impl Disk) -> Result<FileAudit, AuditError> {
-        let settings =
-            Settings { timeout: self.timeout, queue_bytes: self.queue_bytes, columns: false };
+        let settings = Settings {
+            timeout: self.timeout,
+            queue_bytes: self.queue_bytes,
+            columns: false,
+            retry: self.retry,
+        };
         let folder = self.folder.clone();
         let keys = Arc::<KnownKeys>::default();
         let started = FileBackend::open(self, disk, Arc::clone(&keys))

@@ -82,9 +82,8 @@ fn tail(first: Vec<u8>, mut reader: BufReader<File>) -> io::Result<Tail> {
     let mut rest = first;
     let read = reader.by_ref().take(MOST).read_to_end(&mut rest)?;
     let more = read as u64 == MOST && !reader.fill_buf()?.is_empty();
-    let whole = |line: &[u8]| {
-        line.strip_suffix(b"\n").is_some_and(|line| line::read(line, &chain::START).is_some())
-    };
+    let whole =
+        |line: &[u8]| line.strip_suffix(b"\n").is_some_and(|line| line::read(line, &chain::START).is_some());
     if more || rest.split_inclusive(|b| *b == b'\n').any(whole) {
         return Ok(Tail::Damaged);
     }

@@ -106,11 +106,21 @@ impl<D: Disk> FileBackend<D> {
             None => {
                 let mut random = [0; 16];
                 getrandom::fill(&mut random).map_err(|error| {
-                    Failure::new(AuditErrorKind::Open, format!("the operating system gives no randomness: {error}"))
+                    Failure::new(
+                        AuditErrorKind::Open,
+                        format!("the operating system gives no randomness: {error}"),
+                    )
                 })?;
                 let store = hex(&random);
                 let next = older.back().map_or(1, |last| last.number + 1);
-                let head = Head { v: 1, segment: next, store: store.clone(), created_ms: now_ms(), oldest: next, prev: None };
+                let head = Head {
+                    v: 1,
+                    segment: next,
+                    store: store.clone(),
+                    created_ms: now_ms(),
+                    oldest: next,
+                    prev: None,
+                };
                 let power = settings.durability == Durability::Power;
                 let segment = begin(&disk, &folder, power, &head, &[]).map_err(Failure::opening)?;
                 (store, segment, None)
@@ -135,9 +145,10 @@ impl<D: Disk> FileBackend<D> {
 
     fn is_due(&self, more: u64, now_ms: u64) -> bool {
         let eighth = || self.settings.retain_age.map(|age| age / 8);
-        let old = self.settings.rotate_age.or_else(eighth).is_some_and(|age| {
-            Duration::from_millis(now_ms.saturating_sub(self.segment.created_ms)) >= age
-        });
+        let old =
+            self.settings.rotate_age.or_else(eighth).is_some_and(|age| {
+                Duration::from_millis(now_ms.saturating_sub(self.segment.created_ms)) >= age
+            });
         // A segment with nothing but its head and keys is not ended.
         let used = self.segment.lines > 1 + self.segment.keys.len() as u64;
         used && (old || self.segment.length + more > self.settings.rotate_bytes)
@@ -175,7 +186,11 @@ impl<D: Disk> FileBackend<D> {
             }
         };
         let ended = std::mem::replace(&mut self.segment, next);
-        self.older.push_back(Older { number: ended.number, created_ms: ended.created_ms, length: ended.length });
+        self.older.push_back(Older {
+            number: ended.number,
+            created_ms: ended.created_ms,
+            length: ended.length,
+        });
         self.known.forget();
         self.fault = None;
         self.retire(oldest);
@@ -236,14 +251,18 @@ impl<D: Disk> Backend for FileBackend<D> {
         for (index, item) in items.iter().enumerate() {
             let size = item.size() as u64 + item.keys.as_ref().map_or(0, |keys| keys.jwks.len() as u64 + 256);
             if item.kind == RecordKind::Denial && denial_bytes + size > denial_room {
-                refused.push((index, Failure::new(
-                    AuditErrorKind::Full,
-                    "receipts of denials have taken their eighth of the segment",
-                )));
+                refused.push((
+                    index,
+                    Failure::new(
+                        AuditErrorKind::Full,
+                        "receipts of denials have taken their eighth of the segment",
+                    ),
+                ));
                 continue;
             }
             // Receipts leave the last tenth to entries.
-            let spared = if item.kind == RecordKind::Denial { self.settings.max_bytes.unwrap_or(0) / 10 } else { 0 };
+            let spared =
+                if item.kind == RecordKind::Denial { self.settings.max_bytes.unwrap_or(0) / 10 } else { 0 };
             if room.is_some_and(|room| buffer.len() as u64 + size + spared > room) {
                 refused.push((index, Failure::new(
                     AuditErrorKind::Full,
@@ -317,7 +336,17 @@ impl<D: Disk> Backend for FileBackend<D> {
         let ended = match self.fault {
             None => Ok(()),
             Some(Fault::Unwritten) => self.repair(),
-            Some(Fault::Unsynced | Fault::Unbegun(_)) => Ok(()),
+            Some(Fault::Unsynced) => {
+                // Nothing rests on it: what is cut off was refused.
+                if let Err(error) = self.disk.cut(&self.segment.file, self.segment.length) {
+                    tracing::warn!(
+                        target: "kest", path = %self.segment.path.display(), %error,
+                        "lines stay that were not acknowledged"
+                    );
+                }
+                Ok(())
+            }
+            Some(Fault::Unbegun(_)) => Ok(()),
         };
         // Readers and the next writer wait for nothing else.
         let unlocked = self.lock.unlock();

@@ -16,7 +16,7 @@ use kest_core::identity::BoxFuture;
 use self::write::SqliteBackend;
 pub(super) use self::write::{failure, fit_to_read, keys_text};
 use super::item::KnownKeys;
-use super::queue::{Queue, Settings};
+use super::queue::{Queue, RETRY, Settings};
 
 /// An audit sink on an SQLite database, which finds entries among millions at once.
 ///
@@ -135,7 +135,8 @@ impl SqliteAuditBuilder {
     /// # Errors
     /// When it cannot be written, is no audit store, was written by a newer version, or has another writer.
     pub fn open(self) -> Result<SqliteAudit, AuditError> {
-        let settings = Settings { timeout: self.timeout, queue_bytes: self.queue_bytes, columns: true };
+        let settings =
+            Settings { timeout: self.timeout, queue_bytes: self.queue_bytes, columns: true, retry: RETRY };
         let path = self.path.clone();
         let started = SqliteBackend::open(self)
             .and_then(|backend| Queue::start(backend, settings, Arc::<KnownKeys>::default()));

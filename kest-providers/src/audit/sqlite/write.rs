@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use kest_core::audit::RecordKind;
 use kest_core::config::Durability;
 use kest_core::error::AuditErrorKind;
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Transaction, TransactionBehavior, ffi, params};
+use rusqlite::{
+    Connection, ErrorCode, OpenFlags, OptionalExtension as _, Transaction, TransactionBehavior, ffi, params,
+};
 
 use super::SqliteAuditBuilder;
 use super::schema::{self, Unfit};
@@ -53,11 +55,23 @@ impl SqliteBackend {
         let cannot = |error| failure("read", &settings.path, error).opening();
         let head = read_head(&db).map_err(cannot)?;
         let denial_bytes: i64 = db
-            .query_row("SELECT coalesce(sum(length(jws)), 0) FROM entries WHERE denied = 1", [], |row| row.get(0))
+            .query_row("SELECT coalesce(sum(length(jws)), 0) FROM entries WHERE denied = 1", [], |row| {
+                row.get(0)
+            })
             .map_err(cannot)?;
         let denial_bytes = u64::try_from(denial_bytes).unwrap_or(u64::MAX);
         let (names, keys) = (HashMap::new(), HashSet::new());
-        Ok(Self { settings, db: Some(db), head, names, keys, denial_bytes, retired: None, unsynced: false, lock })
+        Ok(Self {
+            settings,
+            db: Some(db),
+            head,
+            names,
+            keys,
+            denial_bytes,
+            retired: None,
+            unsynced: false,
+            lock,
+        })
     }
 
     fn path(&self) -> PathBuf {
@@ -78,7 +92,9 @@ impl SqliteBackend {
             Ok(deleted) => {
                 tracing::info!(target: "kest", deleted, "audit entries older than `retain_age` were deleted");
             }
-            Err(error) => tracing::warn!(target: "kest", %error, "audit entries older than `retain_age` stay"),
+            Err(error) => {
+                tracing::warn!(target: "kest", %error, "audit entries older than `retain_age` stay")
+            }
         }
     }
 
@@ -103,7 +119,8 @@ impl SqliteBackend {
                 tx.prepare_cached("INSERT INTO taints(taint, seq) VALUES (?1, ?2)").map_err(cannot)?;
             for (index, item) in items.iter().enumerate() {
                 let Some(columns) = item.columns.as_deref() else {
-                    refused.push((index, Failure::new(AuditErrorKind::Malformed, "an entry without columns")));
+                    refused
+                        .push((index, Failure::new(AuditErrorKind::Malformed, "an entry without columns")));
                     continue;
                 };
                 if item.kind == RecordKind::Denial {
@@ -129,8 +146,19 @@ impl SqliteBackend {
                 head.link = chain::after_entry(&head.link, received_ms, &item.hash);
                 entry
                     .execute(params![
-                        head.seq, whole(received_ms), whole(columns.timestamp_ms), entry_id, trace_id, workload,
-                        operation, user, class, columns.trust, columns.is_denial(), item.hash, head.link,
+                        head.seq,
+                        whole(received_ms),
+                        whole(columns.timestamp_ms),
+                        entry_id,
+                        trace_id,
+                        workload,
+                        operation,
+                        user,
+                        class,
+                        columns.trust,
+                        columns.is_denial(),
+                        item.hash,
+                        head.link,
                         &*item.jws,
                     ])
                     .map_err(cannot)?;
@@ -211,7 +239,8 @@ impl Backend for SqliteBackend {
 fn connect(settings: &SqliteAuditBuilder) -> Result<Connection, Failure> {
     let path = &settings.path;
     let cannot = |error| failure("open", path, error).opening();
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut db = Connection::open_with_flags(path, flags).map_err(cannot)?;
     db.busy_timeout(Duration::from_secs(5)).map_err(cannot)?;
     db.set_prepared_statement_cache_capacity(32);
@@ -264,9 +293,10 @@ pub(in crate::audit) fn fit_to_read(db: &Connection, path: &Path) -> Result<(), 
 fn why_unfit(path: &Path, unfit: Unfit) -> Failure {
     let name = path.display();
     match unfit {
-        Unfit::Foreign => {
-            Failure::new(AuditErrorKind::Open, format!("`{name}` is a database of something else; name another file"))
-        }
+        Unfit::Foreign => Failure::new(
+            AuditErrorKind::Open,
+            format!("`{name}` is a database of something else; name another file"),
+        ),
         Unfit::Newer(version) => Failure::new(
             AuditErrorKind::Open,
             format!(
@@ -284,7 +314,12 @@ fn read_head(db: &Connection) -> rusqlite::Result<Head> {
     })
 }
 
-fn keep_keys(tx: &Transaction<'_>, head: &mut Head, received_ms: u64, keys: &KeyRecord) -> rusqlite::Result<()> {
+fn keep_keys(
+    tx: &Transaction<'_>,
+    head: &mut Head,
+    received_ms: u64,
+    keys: &KeyRecord,
+) -> rusqlite::Result<()> {
     let known = tx
         .prepare_cached("SELECT 1 FROM keys WHERE workload = ?1 AND jwks = ?2")?
         .exists(params![keys.workload, keys.jwks])?;
@@ -293,8 +328,10 @@ fn keep_keys(tx: &Transaction<'_>, head: &mut Head, received_ms: u64, keys: &Key
     }
     head.keys_seq += 1;
     head.keys_link = chain::after_text(&head.keys_link, &keys_text(received_ms, &keys.workload, &keys.jwks));
-    tx.prepare_cached("INSERT INTO keys(seq, received_ms, workload, jwks, chain) VALUES (?1, ?2, ?3, ?4, ?5)")?
-        .execute(params![head.keys_seq, whole(received_ms), keys.workload, keys.jwks, head.keys_link])?;
+    tx.prepare_cached(
+        "INSERT INTO keys(seq, received_ms, workload, jwks, chain) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?
+    .execute(params![head.keys_seq, whole(received_ms), keys.workload, keys.jwks, head.keys_link])?;
     Ok(())
 }
 
@@ -308,7 +345,8 @@ fn intern(tx: &Transaction<'_>, names: &mut HashMap<String, i64>, text: &str) ->
     if let Some(id) = names.get(text) {
         return Ok(*id);
     }
-    let known = tx.prepare_cached("SELECT id FROM names WHERE text = ?1")?.query_row([text], |row| row.get(0));
+    let known =
+        tx.prepare_cached("SELECT id FROM names WHERE text = ?1")?.query_row([text], |row| row.get(0));
     let id = match known.optional()? {
         Some(id) => id,
         None => {
@@ -365,10 +403,13 @@ pub(in crate::audit) fn failure(doing: &str, path: &Path, error: rusqlite::Error
     let code = error.sqlite_error().map(|error| (error.code, error.extended_code));
     let flush = [ffi::SQLITE_IOERR_FSYNC, ffi::SQLITE_IOERR_DIR_FSYNC];
     let (kind, fix) = match code {
-        Some((_, extended)) if flush.contains(&extended) => return unsynced(path).caused_by(error).mark_unsynced(),
-        Some((ErrorCode::DiskFull, _)) => {
-            (AuditErrorKind::Full, "make room or raise `max_bytes`; the sink then takes entries again by itself")
+        Some((_, extended)) if flush.contains(&extended) => {
+            return unsynced(path).caused_by(error).mark_unsynced();
         }
+        Some((ErrorCode::DiskFull, _)) => (
+            AuditErrorKind::Full,
+            "make room or raise `max_bytes`; the sink then takes entries again by itself",
+        ),
         Some((ErrorCode::ReadOnly, _)) => {
             (AuditErrorKind::Write, "let the process write there, or name another path in `[audit]`")
         }

@@ -60,7 +60,8 @@ impl Filter {
     }
 
     fn asks_entry(&self) -> bool {
-        let texts = [&self.entry_id, &self.trace_id, &self.workload, &self.operation, &self.user, &self.taint];
+        let texts =
+            [&self.entry_id, &self.trace_id, &self.workload, &self.operation, &self.user, &self.taint];
         self.denied.is_some() || texts.iter().any(|text| text.is_some())
     }
 

@@ -62,7 +62,8 @@ impl Lines {
                 format!("`{}` has no segment of an audit store", folder.display()),
             ));
         }
-        let newest = numbers.iter().rev().find_map(|number| head(&folder.join(segment_name(*number))).ok().flatten());
+        let newest =
+            numbers.iter().rev().find_map(|number| head(&folder.join(segment_name(*number))).ok().flatten());
         let mut lines = Self {
             rest: numbers.iter().map(|number| folder.join(segment_name(*number))).collect(),
             current: None,
@@ -173,7 +174,10 @@ impl Lines {
                 wrong(FindingKind::Missing, format!("`{gone}`, which stood before it, is gone"));
             }
             (None, Some(ended)) => {
-                wrong(FindingKind::Broken, format!("it does not know `{}`, which stands before it", ended.name));
+                wrong(
+                    FindingKind::Broken,
+                    format!("it does not know `{}`, which stands before it", ended.name),
+                );
             }
             (None | Some(_), None) => {}
         }
@@ -250,7 +254,10 @@ impl Segment {
             return Ok(Step::Nothing);
         };
         if self.vouched.is_some_and(|(lines, why)| why == Why::Damaged && self.lines == lines + 1) {
-            found(FindingKind::Damaged, "a writer found it damaged from here on, and went on in the next segment");
+            found(
+                FindingKind::Damaged,
+                "a writer found it damaged from here on, and went on in the next segment",
+            );
         }
         let unsynced = self.vouched.is_some_and(|(lines, why)| why == Why::Unsynced && self.lines > lines);
         if unsynced && !self.told_unacknowledged {

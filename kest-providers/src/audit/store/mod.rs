@@ -157,7 +157,10 @@ fn sqlite(_: &Path) -> Result<Form, AuditError> {
 fn sqlite(path: &Path) -> Result<Form, AuditError> {
     Err(AuditError::new(
         AuditErrorKind::Open,
-        format!("`{}` is an SQLite database, and this build cannot read it; add the feature `sqlite`", path.display()),
+        format!(
+            "`{}` is an SQLite database, and this build cannot read it; add the feature `sqlite`",
+            path.display()
+        ),
     ))
 }
 

@@ -46,8 +46,9 @@ struct Head {
 fn connect(path: &Path) -> Result<Connection, AuditError> {
     let cannot = |error| failure("read", path, error).opening().to_error();
     // Readers of a WAL take part in its index; where that cannot be written, SQLite says so.
-    let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
-        .map_err(cannot)?;
+    let db =
+        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+            .map_err(cannot)?;
     db.busy_timeout(std::time::Duration::from_secs(5)).map_err(cannot)?;
     db.pragma_update(None, "query_only", true).map_err(cannot)?;
     // Columns are outside of what the writer controls: a page that is damaged is an error, not another value.
@@ -104,7 +105,8 @@ impl Rows {
         let all = key_rows(&self.db, self.seq)?;
         for row in &all {
             self.follows(row.seq, Place::KeyRow);
-            let expected = chain::after_text(&self.link, &keys_text(row.received_ms, &row.workload, &row.jwks));
+            let expected =
+                chain::after_text(&self.link, &keys_text(row.received_ms, &row.workload, &row.jwks));
             if expected != row.link {
                 self.found(Place::KeyRow(row.seq), FindingKind::Broken, BROKEN);
             }
@@ -116,7 +118,8 @@ impl Rows {
         }
         if all.len() < PAGE {
             if (self.seq, self.link) != (self.head.keys_seq, self.head.keys_link) {
-                let detail = format!("the last row is not {}, as the table `head` has it", self.head.keys_seq);
+                let detail =
+                    format!("the last row is not {}, as the table `head` has it", self.head.keys_seq);
                 self.found(Place::KeyRow(self.seq), FindingKind::Missing, detail);
             }
             self.stage = Stage::Entries;
@@ -176,7 +179,8 @@ impl Rows {
     }
 }
 
-const BROKEN: &str = "the running hash does not fit: the row was edited, or rows before it were deleted or moved";
+const BROKEN: &str =
+    "the running hash does not fit: the row was edited, or rows before it were deleted or moved";
 
 struct KeyRow {
     seq: i64,
@@ -227,7 +231,10 @@ fn entry_rows(db: &Connection, after: i64) -> rusqlite::Result<Vec<(EntryRow, Co
     Ok(all)
 }
 
-fn entry_row(row: &Row<'_>, taints: &mut rusqlite::CachedStatement<'_>) -> rusqlite::Result<(EntryRow, Columns)> {
+fn entry_row(
+    row: &Row<'_>,
+    taints: &mut rusqlite::CachedStatement<'_>,
+) -> rusqlite::Result<(EntryRow, Columns)> {
     let seq: i64 = row.get(0)?;
     let text = |index: usize| row.get::<_, Option<String>>(index).map(Option::unwrap_or_default);
     let classification = text(10)?;
@@ -283,7 +290,6 @@ pub(super) struct Listed {
     db: Connection,
     sql: String,
     values: Vec<Value>,
-    newest_first: bool,
     seq: i64,
     left: usize,
     page: VecDeque<Stored>,
@@ -303,7 +309,8 @@ impl Listed {
             None => ("entries e", "e.seq"),
             Some(_) => ("taints t CROSS JOIN entries e ON e.seq = t.seq", "t.seq"),
         };
-        let mut sql = format!("SELECT e.seq, e.received_ms, e.hash, e.jws FROM {from} WHERE {seq} {compare} ?1");
+        let mut sql =
+            format!("SELECT e.seq, e.received_ms, e.hash, e.jws FROM {from} WHERE {seq} {compare} ?1");
         for condition in &conditions {
             sql.push_str(" AND ");
             sql.push_str(condition);
@@ -315,7 +322,6 @@ impl Listed {
             db,
             sql,
             values,
-            newest_first: filter.newest_first,
             seq: start,
             left: filter.limit.unwrap_or(usize::MAX),
             page: VecDeque::new(),
@@ -330,12 +336,15 @@ impl Listed {
         let mut sql = self.db.prepare_cached(&self.sql)?;
         let rows = sql.query_map(params_from_iter(values), |row| {
             let seq: i64 = row.get(0)?;
-            Ok((seq, Stored {
-                place: Place::Row(seq),
-                received_ms: unsigned(row.get(1)?),
-                hash: row.get(2)?,
-                jws: row.get(3)?,
-            }))
+            Ok((
+                seq,
+                Stored {
+                    place: Place::Row(seq),
+                    received_ms: unsigned(row.get(1)?),
+                    hash: row.get(2)?,
+                    jws: row.get(3)?,
+                },
+            ))
         })?;
         let mut count = 0;
         for row in rows {
@@ -375,8 +384,12 @@ fn start(db: &Connection, filter: &Filter) -> rusqlite::Result<i64> {
         db.query_row(sql, [ms], |row| row.get::<_, Option<i64>>(0))
     };
     Ok(match (filter.newest_first, filter.since_ms, filter.until_ms) {
-        (false, Some(since), _) => ask("SELECT min(seq) - 1 FROM entries WHERE received_ms >= ?1", since)?.unwrap_or(i64::MAX),
-        (true, _, Some(until)) => ask("SELECT max(seq) + 1 FROM entries WHERE received_ms < ?1", until)?.unwrap_or(0),
+        (false, Some(since), _) => {
+            ask("SELECT min(seq) - 1 FROM entries WHERE received_ms >= ?1", since)?.unwrap_or(i64::MAX)
+        }
+        (true, _, Some(until)) => {
+            ask("SELECT max(seq) + 1 FROM entries WHERE received_ms < ?1", until)?.unwrap_or(0)
+        }
         (false, None, _) => 0,
         (true, _, None) => i64::MAX,
     })
