@@ -77,7 +77,7 @@
 //! | `reqwest` | no | middleware for `reqwest` |
 //! | `redis` | no | `cache::RedisCache`: claim checks on Redis or Valkey |
 //! | `sqlite` | no | `audit::SqliteAudit`: entries kept in an SQLite database |
-//! | `aws-lc` | no | signatures by aws-lc-rs: Ed25519 there, ECDSA, RSA, X.509 chains; the five above imply it |
+//! | `aws-lc` | no | signatures by aws-lc-rs: Ed25519 there, ECDSA, RSA, X.509 chains; `spire`, `aws`, `bedrock`, `oidc` and `jwks` imply it |
 
 #[cfg(feature = "tokio")]
 pub use kest_core::lineage::{JoinHandle, spawn};
@@ -127,8 +127,6 @@ pub mod cache {
 /// Lineage across the wire: the propagator, layers for servers and clients, the JWKS route.
 #[cfg(feature = "http")]
 pub use kest_http as http;
-/// Where passports wait that are too large for a header.
-pub use kest_providers::cache;
 /// Suites that every provider passes, for those who write their own.
 pub use kest_providers::conformance;
 #[cfg(feature = "jwks")]

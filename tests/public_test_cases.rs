@@ -1,13 +1,16 @@
 //! The public specification's normative test cases, by their names.
 //!
-//! TC-11 (claim check) is `tc_11_claim_check_round_trip` in `lab/tests/wire/claims.rs`, against Redis.
+//! TC-11 (claim check) is also in `lab/tests/wire/claims.rs`, against Redis.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use std::cell::Cell;
 use std::net::TcpListener;
+use std::sync::Arc;
 use std::time::Duration;
 
-use kest::error::PolicyErrorKind;
+use kest::cache::MemoryCache;
+use kest::error::{PolicyErrorKind, PropagationErrorKind};
+use kest::http::{Parcel, Wire};
 use kest::policy::{MockPolicyEngine, OpaEngine};
 use kest::trust::{TrustEvaluator, TrustModel};
 use kest::verify::{UnverifiedPassport, Verifier, VerifyFailure};
@@ -191,6 +194,34 @@ fn tc_09_sidecar_timeout_is_denial() {
 fn tc_10_rfc8785_determinism() {
     let value = json!({ "z": 3, "a": 1, "m": 2 });
     assert_eq!(canonical::to_string(&value).unwrap(), r#"{"a":1,"m":2,"z":3}"#);
+}
+
+#[tokio::test]
+async fn tc_11_claim_check_round_trip() {
+    let kest = kest(&workload("w"), MockPolicyEngine::allow());
+    let scope = kest.enter();
+    root().unwrap();
+    for _ in 0..50 {
+        step().unwrap();
+    }
+    let passport = scope.passport();
+    let parcel = Parcel::of(passport.clone());
+
+    // A cache that the receiver does not read would lose the lineage.
+    let wire = |cache: MemoryCache| Wire::builder().cache(Arc::new(cache)).build();
+    let error = wire(MemoryCache::new()).write(&parcel, &[]).await.unwrap_err();
+    assert_eq!(error.kind(), PropagationErrorKind::NoSharedCache, "{error}");
+
+    let wire = wire(MemoryCache::new().shared_in_process());
+    let header = wire.write(&parcel, &[]).await.unwrap();
+    assert!(header.contains("kest.claim_check=") && !header.contains("kest.passport"), "{header}");
+    let restored = wire.read(&[header.as_bytes()]).await.unwrap().lineage.unwrap();
+    assert_eq!(restored.serialize(), passport.serialize());
+
+    // A claim that nobody holds is an error, never an empty passport.
+    let elsewhere = Wire::builder().cache(Arc::new(MemoryCache::new().shared_in_process())).build();
+    let error = elsewhere.read(&[header.as_bytes()]).await.unwrap_err();
+    assert_eq!(error.kind(), PropagationErrorKind::ClaimNotFound, "{error}");
 }
 
 #[tokio::test]

@@ -108,7 +108,9 @@ impl Receiver {
         let has = |what: &[u8]| lines.iter().any(|line| line.windows(what.len()).any(|part| part == what));
         let permit = match (has(b"kest.claim_check"), has(b"kest.passport")) {
             (true, _) => Some(self.gate.enter(&self.gate.claims).await?),
-            (false, true) if has(b"kest.passport_z") || self.verifier.may_block() => {
+            (false, true)
+                if has(b"kest.passport_z") || has(b"kest.passport_d") || self.verifier.may_block() =>
+            {
                 Some(self.gate.enter(&self.gate.verifications).await?)
             }
             (false, _) => None,

@@ -142,6 +142,8 @@ async fn a_stale_tier_beside_a_fresh_one_is_refused() {
     let tip = fresh.tips()[0].hash();
     let both = format!("{},{}", baggage(&fresh), compressed(&stale, &tip).split_once(',').unwrap().0);
     send(address, &[("baggage", &both)]).await.is_problem(400, "malformed-lineage", "");
+    let both = format!("{},kest.passport_d=AQMA", baggage(&fresh));
+    send(address, &[("baggage", &both)]).await.is_problem(400, "malformed-lineage", "");
     assert_eq!(reached.load(Ordering::SeqCst), 0);
     assert_eq!(send(address, &[("baggage", &compressed(&fresh, &tip))]).await.status, 200);
 }

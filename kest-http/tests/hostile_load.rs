@@ -14,7 +14,7 @@ use std::time::Duration;
 use base64_simd::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use flate2::Compression;
-use flate2::write::ZlibEncoder;
+use flate2::write::{DeflateEncoder, ZlibEncoder};
 use http::{Request, Response};
 use http_body_util::Full;
 use kest_core::claim::{BoxFuture, ClaimCache, ClaimId};
@@ -80,6 +80,13 @@ fn bomb(inflated: usize) -> String {
     format!("kest.passport_z={zlib},kest.chain_tip={}", "0".repeat(64))
 }
 
+fn dense_bomb(inflated: usize) -> String {
+    let mut encoder = DeflateEncoder::new(vec![1], Compression::best());
+    encoder.write_all(format!("\x10{}\0", "a".repeat(inflated)).as_bytes()).unwrap();
+    let dense = URL_SAFE_NO_PAD.encode_to_string(encoder.finish().unwrap());
+    format!("kest.passport_d={dense},kest.chain_tip={}", "0".repeat(64))
+}
+
 async fn never(_: Request<()>) -> Result<Response<Full<Bytes>>, Infallible> {
     panic!("a hostile request got in");
 }
@@ -92,10 +99,11 @@ async fn memory_is_bounded_under_ten_thousand_hostile_requests() {
     let app = layer.layer(tower::service_fn(never));
     let claim =
         || format!("kest.claim_check={},kest.chain_tip={}", ClaimId::random().to_wire(), "0".repeat(64));
-    let (over, under) = (bomb(6 << 20), bomb(1_000_000));
+    let (over, under, dense) = (bomb(6 << 20), bomb(1_000_000), dense_bomb(1_000_000));
     // Inflating is slow without optimisation, so that most of the requests are of the cheap kind.
     let attack = |number: usize| match number % 500 {
         0 => over.clone(),
+        1 if number % 1_000 == 1 => dense.clone(),
         1 => under.clone(),
         2..24 => claim(),
         _ => format!("kest.passport={}", "%5B".repeat(2_600)),

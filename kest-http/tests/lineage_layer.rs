@@ -290,6 +290,7 @@ async fn lineage_goes_back_where_both_sides_ask_for_it() {
     }
     let answer = send(giving, &[lineage, ("kest-return", "1")]).await;
     let text = answer.header("kest-lineage").unwrap();
+    assert!(text.starts_with("kest.passport_d="), "only this library reads it: {text}");
     assert_eq!(returned(text, &[&caller, &service]), ["order", "handled"]);
     assert!(!text.contains("kest.user"), "only the history goes back");
     let refused = send(giving, &[("baggage", "kest.passport=x"), ("kest-return", "1")]).await;

@@ -187,7 +187,13 @@ fn a_lineage_that_does_not_fit_needs_a_cache_that_the_receiver_reads() {
         let error = wire.write_blocking(&Parcel::of(passport.clone()), &[]).unwrap_err();
         assert_eq!(error.kind(), PropagationErrorKind::NoSharedCache);
         let text = error.to_string();
-        assert!(text.contains(says) && text.contains("`tier_bytes`") && text.contains("cache(…)"), "{text}");
+        assert!(
+            text.contains(says)
+                && text.contains("`tier_bytes`")
+                && text.contains("cache(…)")
+                && text.contains("`.dense()`"),
+            "{text}"
+        );
     }
     let broken = Wire::builder().cache(Arc::new(Fixed { kept: None, shared: true })).build();
     let error = broken.write_blocking(&Parcel::of(passport.clone()), &[]).unwrap_err();

@@ -5,7 +5,7 @@ use std::io::Write as _;
 
 use base64_simd::URL_SAFE_NO_PAD;
 use flate2::Compression;
-use flate2::write::ZlibEncoder;
+use flate2::write::{DeflateEncoder, ZlibEncoder};
 use kest_core::error::PropagationErrorKind;
 use kest_http::Wire;
 use peak_alloc::PeakAlloc;
@@ -28,6 +28,7 @@ fn bomb(mebibytes: usize, of: u8) -> String {
 fn what_comes_compressed_costs_no_more_than_the_limit_allows() {
     a_bomb_costs_little_more_than_the_limit_and_a_refusal();
     what_is_within_the_limit_costs_little_more_than_its_text();
+    what_is_dense_costs_little_more_than_its_text_and_its_entries();
 }
 
 fn a_bomb_costs_little_more_than_the_limit_and_a_refusal() {
@@ -71,5 +72,42 @@ fn what_is_within_the_limit_costs_little_more_than_its_text() {
         Wire::default().read_blocking(&[header.as_bytes()]).unwrap_err();
         let peak = ALLOCATED.peak_usage() - before;
         assert!(peak < 2 * MIB + MIB / 4, "{peak} bytes for {item}");
+    }
+}
+
+fn what_is_dense_costs_little_more_than_its_text_and_its_entries() {
+    const MIB: usize = 1 << 20;
+    let header = |text: &[u8], beside: &[u8]| {
+        let mut encoder = DeflateEncoder::new(vec![1], Compression::best());
+        encoder.write_all(text).unwrap();
+        let bytes = [&*encoder.finish().unwrap(), beside].concat();
+        format!(
+            "kest.passport_d={},kest.chain_tip={}",
+            URL_SAFE_NO_PAD.encode_to_string(bytes),
+            "0".repeat(64)
+        )
+    };
+    let of = |head: &[u8], again: &[u8], bytes: usize| [head, &again.repeat(bytes / again.len())].concat();
+    for (what, text) in [
+        ("32 MiB", vec![b'a'; 32 * MIB]),
+        ("one string", of(b"\x10", b"a", MIB - 16)),
+        ("one payload", of(b"\x11{}\0", b"a", MIB - 16)),
+        ("entries without end", of(b"", b"\x10\0", MIB)),
+        ("hashes", of(b"\x10a\0\x11{}\0", b"\x02\0", MIB - 16)),
+        ("values", of(b"\x10\x06\0\x11{}\0", b"\x03\0", MIB - 16)),
+        ("headers", of(&[b"\x11", &[b'h'; 60_000][..], b"\0\0\0"].concat(), b"\x12\0\0\0", MIB / 2)),
+        ("times", of(b"\x10", b"\x09\0", MIB - 16)),
+        ("bytes", of(b"\x10\x0a\xff\xff\x3b", b"a", 983_039)),
+        ("bytes that fit", of(b"\x11\x0a\xc0\xcf\x24", b"a", 600_000)),
+        ("lengths", of(b"", b"\x10\x0a\xff\xff\xff\xff\xff\xff\xff\xff\x7f", 512)),
+        ("signatures", of(b"", b"\x11\0\0\xff\xff\xff\xff\xff\xff\xff\xff\x7f", 512)),
+    ] {
+        let header = header(&text, &[0; 32]);
+        let wire = Wire::builder().header_bytes(MIB).build();
+        ALLOCATED.reset_peak_usage();
+        let before = ALLOCATED.current_usage();
+        wire.read_blocking(&[header.as_bytes()]).unwrap_err();
+        let peak = ALLOCATED.peak_usage() - before;
+        assert!(peak < 3 * MIB + MIB / 4 + 4 * header.len(), "{peak} bytes for {what}");
     }
 }

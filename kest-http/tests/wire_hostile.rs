@@ -94,7 +94,9 @@ fn members_that_come_twice_in_one_header_or_in_two() {
     let header = write(&Wire::default(), &Maker::new().chain(1));
     let wire = Wire::default();
     refused(&wire, &[&header, &header], Malformed, "`kest.passport` came more than once");
-    for key in ["user", "agent", "task", "jwt", "passport", "passport_z", "claim_check", "chain_tip"] {
+    for key in
+        ["user", "agent", "task", "jwt", "passport", "passport_z", "passport_d", "claim_check", "chain_tip"]
+    {
         let (one, two) = (format!("kest.{key}=a"), format!(" kest.{key} = b"));
         refused(&wire, &[&one, &two], Malformed, &format!("`kest.{key}` came more than once"));
         refused(&wire, &[&format!("{one},{two}")], Malformed, &format!("`kest.{key}` came more than once"));
@@ -278,7 +280,7 @@ proptest! {
     fn neither_are_members_of_ours_with_arbitrary_values(
         members in proptest::collection::vec((
             prop_oneof![
-                Just("passport"), Just("passport_z"), Just("claim_check"), Just("chain_tip"), Just("user"), Just("jwt"),
+                Just("passport"), Just("passport_z"), Just("passport_d"), Just("claim_check"), Just("chain_tip"), Just("user"), Just("jwt"),
             ],
             "[ -~]{0,120}",
         ), 0..6),

@@ -86,6 +86,7 @@ impl<T: Send + Sync + 'static> Run<T> {
         Self { outcome, taken: Arc::new(AtomicBool::new(taken)) }
     }
 
+    #[cfg(any(test, feature = "avp"))]
     fn under_way(&self) -> bool {
         // Its sender is gone where it panicked.
         self.outcome.borrow().is_none() && self.outcome.has_changed().is_ok()

@@ -44,6 +44,8 @@ pub struct HopConfig {
     pub redis: Option<RedisAt>,
     /// How much it writes into a header, always compressed, and takes from one.
     pub header_bytes: Option<usize>,
+    /// How much of a lineage it writes into a header.
+    pub tier_bytes: Option<usize>,
     /// How many entries it sends and takes.
     pub entries: Option<usize>,
     /// Whether it writes and reads the Python package's forms.

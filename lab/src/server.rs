@@ -6,6 +6,8 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::pause;
@@ -126,14 +128,20 @@ pub fn guarded(program: impl AsRef<OsStr>) -> Command {
 /// `exec` keeps the process id: the server is the child itself, also to an agent that looks at `/proc`.
 const GUARD: &str = r#"exec 3<&0; (read -r _ <&3; kill -KILL 0) >/dev/null 2>&1 & exec "$@" </dev/null 3<&-"#;
 
-/// A loopback TCP port that is free now.
+/// A loopback TCP port that is free now, and that this process has not been given before.
+///
+/// It lies below those that Linux gives to connections (ip(7), `ip_local_port_range`): one of them could take it before
+/// the server does that it is meant for.
 ///
 /// # Panics
 /// When there is none.
 #[must_use]
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    listener.local_addr().expect("an address").port()
+    static NEXT: LazyLock<AtomicU32> = LazyLock::new(|| AtomicU32::new(std::process::id().wrapping_mul(131)));
+    (0..12_000)
+        .map(|_| 20_000 + u16::try_from(NEXT.fetch_add(1, Ordering::Relaxed) % 12_000).unwrap())
+        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
+        .expect("a free port")
 }
 
 fn signal(name: &str, to: &str) {

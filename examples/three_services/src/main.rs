@@ -17,6 +17,7 @@ mod service;
 mod shop;
 
 use std::env;
+use std::path::Path;
 use std::process::Stdio;
 
 use kest::keys::Jwks;
@@ -39,6 +40,13 @@ struct Order {
 struct Receipt {
     order: String,
     charged_cents: u64,
+}
+
+/// What the shop answers: the receipt, and what the order has left behind at all three services.
+#[derive(Debug, Serialize, Deserialize)]
+struct Placed {
+    receipt: Receipt,
+    passport: String,
 }
 
 #[tokio::main]
@@ -64,12 +72,17 @@ async fn walk_through() -> Result<(), Failure> {
     if !status.is_success() {
         return Err(format!("the shop answered {status}: {text}").into());
     }
-    let answer: Value = serde_json::from_str(&text)?;
-    println!("   {}", answer["receipt"]);
+    let Placed { receipt, passport } = serde_json::from_str(&text)?;
+    println!("   charged: {} cents for {}", receipt.charged_cents, receipt.order);
 
     println!("\n── what an auditor makes of it, with the public keys of the three ──");
-    let verifier = Verifier::builder().keys(anchors(&http, &addresses).await?).strict().build();
-    let passport = UnverifiedPassport::deserialize(answer["passport"].as_str().unwrap_or_default())?;
+    let anchors = anchors(&http, &addresses).await?;
+    let out = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/three-services");
+    std::fs::create_dir_all(&out)?;
+    std::fs::write(out.join("anchors.json"), anchors.to_json().to_string())?;
+    std::fs::write(out.join("passport.json"), &passport)?;
+    let verifier = Verifier::builder().keys(anchors).strict().build();
+    let passport = UnverifiedPassport::deserialize(&passport)?;
     let verified = passport.clone().verify(&verifier)?;
     let hashes: Vec<String> = passport.decode_unverified().map(|(hash, _)| hash).collect();
     print_lineage(&verified, &hashes);
@@ -84,29 +97,14 @@ async fn walk_through() -> Result<(), Failure> {
             http.post(&charge).json(&json!({ "id": "order-18", "customer": "mallory", "amount_cents": 100 }));
         request.header("baggage", baggage).send()
     };
-    let entries: Vec<&str> = passport.entries().collect();
-    let replay = |entries: &[&str]| -> Result<String, Failure> {
-        let lineage = UnverifiedPassport::from_iter(entries.iter().copied());
-        let tips = lineage.clone().verify(&verifier).map(|verified| verified.tips());
-        let tip = match tips {
-            Ok(tips) => tips.iter().map(|tip| tip.hash()).collect::<Vec<_>>().join("."),
-            Err(_) => "0".repeat(64),
-        };
-        Ok(format!("kest.passport={},kest.chain_tip={tip}", lineage.serialize().replace('"', "%22")))
-    };
-    let mut altered = entries.iter().take(1).map(|jws| (*jws).to_owned()).collect::<Vec<_>>();
-    for jws in &mut altered {
-        let last = jws.pop();
-        jws.push(if last == Some('A') { 'Q' } else { 'A' });
-    }
-    let altered: Vec<&str> = altered.iter().map(String::as_str).collect();
+    let of_the_shop = passport.entries().next().unwrap_or_default();
+    // One bit of the signature.
+    let (rest, last) = of_the_shop.split_at(of_the_shop.len() - 1);
+    let altered = format!("{rest}{}", if last == "A" { "Q" } else { "A" });
     for (how, baggage) in [
         ("by saying so: `kest.user=alice`", "kest.user=alice".to_owned()),
-        (
-            "with the shop's entry, which was not made for payments",
-            replay(entries.get(..1).unwrap_or_default())?,
-        ),
-        ("with the shop's entry, altered", replay(&altered)?),
+        ("with the shop's entry, as if the shop had called", as_baggage(of_the_shop)),
+        ("with the shop's entry, altered", as_baggage(&altered)),
     ] {
         let answer = attempt(baggage).await?;
         let (status, text) = (answer.status(), answer.text().await?);
@@ -115,7 +113,15 @@ async fn walk_through() -> Result<(), Failure> {
             return Err("mallory was charged for".into());
         }
     }
+    println!("\nLook at it again: cargo run -p kest-cli -- show target/three-services/passport.json");
     Ok(())
+}
+
+/// An entry the way it travels.
+fn as_baggage(jws: &str) -> String {
+    let lineage = UnverifiedPassport::from_iter([jws]);
+    let tip = lineage.decode_unverified().map(|(hash, _)| hash).collect::<String>();
+    format!("kest.passport={},kest.chain_tip={tip}", lineage.serialize().replace('"', "%22"))
 }
 
 /// The processes, which end with this one.
@@ -169,9 +175,12 @@ fn print_lineage(verified: &VerifiedPassport, hashes: &[String]) {
         let after = if parents.is_empty() { String::new() } else { format!(" after {}", parents.join(", ")) };
         let on_behalf = entry.label("kest.identity").unwrap_or("{}");
         println!(
-            "   {}{after:<11} {:<14} {:<34} trust {:<4} for {on_behalf}",
+            "   {}{after:<11} {:<19} {:<31} trust {:<4} for {on_behalf}",
             index + 1,
-            entry.operation,
+            match &*entry.classification {
+                "completion" => format!("{} (output)", entry.operation),
+                _ => entry.operation.to_string(),
+            },
             entry.principal(),
             entry.trust_score,
         );

@@ -98,7 +98,7 @@ impl Service {
 }
 
 fn kest_level() -> tracing_subscriber::filter::LevelFilter {
-    tracing_subscriber::filter::LevelFilter::WARN
+    tracing_subscriber::filter::LevelFilter::ERROR
 }
 
 /// What a handler answers when it cannot do what it was asked.

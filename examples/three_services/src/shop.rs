@@ -7,10 +7,10 @@ use axum::routing::post;
 use axum::{Json, Router};
 use kest::kest_verified;
 use reqwest_middleware::ClientWithMiddleware;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::service::{Failure, Refusal, Service, accepted};
-use crate::{Order, Receipt};
+use crate::{Order, Placed, Receipt};
 
 struct Shop {
     orders: String,
@@ -30,11 +30,10 @@ async fn place_order(shop: &Shop, order: &Order) -> Result<Receipt, Refusal> {
     Ok(accepted(answer).await?.json().await?)
 }
 
-/// Answers with the receipt, and with the passport: what this order has left behind, at all three services.
-async fn orders(State(shop): State<Arc<Shop>>, Json(order): Json<Order>) -> Result<Json<Value>, Refusal> {
+async fn orders(State(shop): State<Arc<Shop>>, Json(order): Json<Order>) -> Result<Json<Placed>, Refusal> {
     let receipt = place_order(&shop, &order).await?;
     let passport = kest::get_current_passport().unwrap_or_default().serialize();
-    Ok(Json(json!({ "receipt": receipt, "passport": passport })))
+    Ok(Json(Placed { receipt, passport }))
 }
 
 pub(crate) async fn run() -> Result<(), Failure> {

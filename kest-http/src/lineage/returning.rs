@@ -41,7 +41,7 @@ impl Returning {
             te.to_str().is_ok_and(|te| te.split(',').any(|one| one.trim().eq_ignore_ascii_case("trailers")))
         };
         let trailers = request.version() >= Version::HTTP_2 || headers.get_all(TE).iter().any(takes);
-        Self::Asked { wire: wire.clone(), grpc: is_grpc(headers), trailers }
+        Self::Asked { wire: wire.densest(), grpc: is_grpc(headers), trailers }
     }
 
     /// Puts the lineage into the head, or promises it for the end. Runs in the scope of the request.

@@ -65,6 +65,7 @@ fn is_token_byte(byte: u8) -> bool {
 pub(super) enum Key {
     Passport,
     PassportZ,
+    PassportD,
     ClaimCheck,
     ChainTip,
     User,
@@ -74,9 +75,10 @@ pub(super) enum Key {
 }
 
 impl Key {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Passport,
         Self::PassportZ,
+        Self::PassportD,
         Self::ClaimCheck,
         Self::ChainTip,
         Self::User,
@@ -89,6 +91,7 @@ impl Key {
         match self {
             Self::Passport => "kest.passport",
             Self::PassportZ => "kest.passport_z",
+            Self::PassportD => "kest.passport_d",
             Self::ClaimCheck => "kest.claim_check",
             Self::ChainTip => "kest.chain_tip",
             Self::User => "kest.user",

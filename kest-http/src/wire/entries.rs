@@ -21,7 +21,7 @@ pub(super) fn passport(text: &str, limit: usize) -> Result<UnverifiedPassport, P
     let no_array = || malformed("the passport is no JSON array of compact JWS strings");
     let inner = trimmed(text).strip_prefix('[').and_then(|t| t.strip_suffix(']')).ok_or_else(no_array)?;
     if trimmed(inner).is_empty() {
-        return Err(malformed("the passport has no entries; without a lineage no member is sent"));
+        return Err(no_entries());
     }
     let mut passport = UnverifiedPassport::new();
     for (index, item) in inner.split(',').enumerate() {
@@ -29,12 +29,40 @@ pub(super) fn passport(text: &str, limit: usize) -> Result<UnverifiedPassport, P
             return Err(too_large(format!("the passport has more than {limit} entries (`entries`)")));
         }
         let entry = trimmed(item).strip_prefix('"').and_then(|t| t.strip_suffix('"')).ok_or_else(no_array)?;
-        if entry.is_empty() || !is_compact(entry) {
-            return Err(malformed(format!("entry {index} of the passport is no compact JWS")));
-        }
-        passport.add_signature(entry);
+        add(&mut passport, index, entry)?;
     }
     Ok(passport)
+}
+
+/// The passport of these entries.
+///
+/// # Errors
+/// As for [`passport`].
+pub(super) fn of(entries: Vec<String>) -> Result<UnverifiedPassport, PropagationError> {
+    if entries.is_empty() {
+        return Err(no_entries());
+    }
+    let mut passport = UnverifiedPassport::new();
+    for (index, entry) in entries.into_iter().enumerate() {
+        add(&mut passport, index, entry)?;
+    }
+    Ok(passport)
+}
+
+fn add(
+    passport: &mut UnverifiedPassport,
+    index: usize,
+    entry: impl AsRef<str> + Into<Box<str>>,
+) -> Result<(), PropagationError> {
+    if entry.as_ref().is_empty() || !is_compact(entry.as_ref()) {
+        return Err(malformed(format!("entry {index} of the passport is no compact JWS")));
+    }
+    passport.add_signature(entry);
+    Ok(())
+}
+
+fn no_entries() -> PropagationError {
+    malformed("the passport has no entries; without a lineage no member is sent")
 }
 
 /// Whether a text has the characters of a compact JWS alone. Without an early end, so that many are looked at at once.

@@ -1,7 +1,8 @@
 //! How a lineage looks on the wire: members of a W3C `baggage` header. Spec §12.
 //!
 //! A passport goes in one of three tiers, the first that fits: `kest.passport` (the JSON array), `kest.passport_z`
-//! (the same, compressed), `kest.claim_check` (where it is kept). Beside it stand `kest.chain_tip` (the hashes of its
+//! (the same, compressed) or under [`WireBuilder::dense`] `kest.passport_d` (its entries without what they share),
+//! `kest.claim_check` (where it is kept). All of them are read. Beside it stand `kest.chain_tip` (the hashes of its
 //! tips, oldest first, joined with `.`), `kest.user`, `kest.agent`, `kest.task` and `kest.jwt`. Values are
 //! percent-encoded; members of others stay as they are.
 //!
@@ -15,6 +16,7 @@
 //! state beside the right one: [`WireBuilder::accept_python_form`].
 
 mod baggage;
+mod dense;
 mod entries;
 mod pack;
 mod parcel;

@@ -10,7 +10,7 @@ use kest_core::verify::UnverifiedPassport;
 use super::baggage::{self, Key, Raw};
 use super::entries::{self, ChainTip};
 use super::settings::{Accepted, Settings};
-use super::{Arrived, malformed, pack, too_large};
+use super::{Arrived, dense, malformed, pack, too_large};
 
 /// What the headers say; the lineage may still have to be fetched.
 #[derive(Debug)]
@@ -75,31 +75,40 @@ pub(super) fn open(settings: &Settings, headers: &[&[u8]]) -> Result<Reading, Pr
     let (user, agent, task) = (found.user, found.agent, found.task);
     let mut arrived = Arrived { lineage: None, user, agent, task, jwt: found.jwt.map(Jwt::new) };
     let Some(tip) = found.chain_tip else {
-        let tier = [(Key::Passport, &found.passport), (Key::PassportZ, &found.passport_z)];
-        let tier = tier.into_iter().chain([(Key::ClaimCheck, &found.claim_check)]).find(|(_, v)| v.is_some());
-        return match tier {
+        let tiers = [
+            (Key::Passport, &found.passport),
+            (Key::PassportZ, &found.passport_z),
+            (Key::PassportD, &found.passport_d),
+            (Key::ClaimCheck, &found.claim_check),
+        ];
+        return match tiers.into_iter().find(|(_, value)| value.is_some()) {
             None => Ok(Reading { arrived, due: None }),
             Some((key, _)) => Err(malformed(format!("`{}` came without `kest.chain_tip`", key.name()))),
         };
     };
     let tip: ChainTip = tip.parse()?;
     let mut due = None;
-    match (found.passport, found.passport_z, found.claim_check) {
-        (None, None, None) => return Err(malformed("`kest.chain_tip` came without a passport")),
-        (Some(text), None, None) => arrived.lineage = Some(passport(&text, settings)?),
-        (None, Some(packed), None) => {
+    match (found.passport, found.passport_z, found.passport_d, found.claim_check) {
+        (None, None, None, None) => return Err(malformed("`kest.chain_tip` came without a passport")),
+        (Some(text), None, None, None) => arrived.lineage = Some(passport(&text, settings)?),
+        (None, Some(packed), None, None) => {
             let text = pack::unpacked(&packed, settings.inflated_bytes)?;
             arrived.lineage = Some(passport(&text, settings)?);
         }
-        (None, None, Some(claim)) => due = Some((claim.parse()?, tip.clone())),
-        (plain, packed, claim) => match settings.accepted {
-            Accepted::Standard => {
+        (None, None, Some(dense), None) => {
+            let entries = dense::unpacked(&dense, settings.inflated_bytes, settings.entries)?;
+            arrived.lineage = Some(entries::of(entries)?);
+        }
+        (None, None, None, Some(claim)) => due = Some((claim.parse()?, tip.clone())),
+        (plain, packed, dense, claim) => match (settings.accepted, dense) {
+            // The Python package, whose stale tiers are put up with, writes no dense one.
+            (Accepted::Standard, _) | (Accepted::PythonToo, Some(_)) => {
                 return Err(malformed(
-                    "more than one of `kest.passport`, `kest.passport_z` and `kest.claim_check` came; which of them \
-                     is stale cannot be known",
+                    "more than one of `kest.passport`, `kest.passport_z`, `kest.passport_d` and `kest.claim_check` \
+                     came; which of them is stale cannot be known",
                 ));
             }
-            Accepted::PythonToo => {
+            (Accepted::PythonToo, None) => {
                 arrived.lineage = fresh(plain, packed, &tip, settings)?;
                 match (&arrived.lineage, claim) {
                     (Some(_), _) => {}
@@ -152,6 +161,7 @@ fn passport(text: &str, settings: &Settings) -> Result<UnverifiedPassport, Propa
 struct Found {
     passport: Option<String>,
     passport_z: Option<String>,
+    passport_d: Option<String>,
     claim_check: Option<String>,
     chain_tip: Option<String>,
     user: Option<String>,
@@ -206,6 +216,7 @@ impl Found {
         match key {
             Key::Passport => &mut self.passport,
             Key::PassportZ => &mut self.passport_z,
+            Key::PassportD => &mut self.passport_d,
             Key::ClaimCheck => &mut self.claim_check,
             Key::ChainTip => &mut self.chain_tip,
             Key::User => &mut self.user,

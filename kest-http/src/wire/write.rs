@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use super::baggage::{self, Key};
 use super::entries::ChainTip;
-use super::settings::{Plain, Settings};
-use super::{Parcel, malformed, pack, too_large};
+use super::settings::{Packed, Plain, Settings};
+use super::{Parcel, dense, malformed, pack, too_large};
 
 /// The header, and what must be kept before it may be sent.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ pub(super) fn draft(
     members.put_first(Key::ClaimCheck, &id.to_wire());
     members.check(settings)?;
     members.take_first();
-    match tier(settings, &passport, &members)? {
+    match tier(settings, parcel, &passport, &members)? {
         Tier::Inline(key, value) => {
             members.put_first(key, &value);
             Ok(Draft { header: members.header(), claim: None })
@@ -115,7 +115,12 @@ enum Tier {
 }
 
 /// The first tier whose value is within the threshold and has room beside the other members.
-fn tier(settings: &Settings, passport: &str, others: &Members) -> Result<Tier, PropagationError> {
+fn tier(
+    settings: &Settings,
+    parcel: &Parcel,
+    passport: &str,
+    others: &Members,
+) -> Result<Tier, PropagationError> {
     let fits = |key: Key, value: &str| {
         let member = key.name().len() + 1 + value.len();
         let comma = usize::from(!others.0.is_empty());
@@ -131,9 +136,15 @@ fn tier(settings: &Settings, passport: &str, others: &Members) -> Result<Tier, P
         }
         Plain::WhenItFits | Plain::Never => {}
     }
-    let value = pack::packed(passport)?;
-    if fits(Key::PassportZ, &value) {
-        return Ok(Tier::Inline(Key::PassportZ, value));
+    let (key, value) = match settings.packed {
+        Packed::Zlib => (Key::PassportZ, pack::packed(passport)?),
+        Packed::Dense => {
+            let entries = parcel.passport.entries();
+            (Key::PassportD, dense::packed(entries.iter().map(|entry| entry.jws()))?)
+        }
+    };
+    if fits(key, &value) {
+        return Ok(Tier::Inline(key, value));
     }
     match &settings.cache {
         Some(cache) if cache.is_shared() => Ok(Tier::Check(Arc::clone(cache))),
@@ -142,12 +153,16 @@ fn tier(settings: &Settings, passport: &str, others: &Members) -> Result<Tier, P
                 None => "there is no cache for a claim check",
                 Some(_) => "the cache for claim checks is this process's own, which receivers cannot read",
             };
+            let denser = match settings.packed {
+                Packed::Zlib => ", or pack it closer (`.dense()`), if all receivers are this library",
+                Packed::Dense => "",
+            };
             Err(PropagationError::new(
                 PropagationErrorKind::NoSharedCache,
                 format!(
                     "the lineage does not fit into a header: {} bytes compressed, with {} of other members, where \
                      `tier_bytes` is {} and `header_bytes` {}; and {lacking}; either give `Wire::builder().cache(…)` \
-                     one that the receivers read too, such as Redis, or raise these limits on both sides",
+                     one that the receivers read too, such as Redis, or raise these limits on both sides{denser}",
                     value.len(),
                     others.bytes(),
                     settings.tier_bytes,

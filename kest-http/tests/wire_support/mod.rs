@@ -95,7 +95,9 @@ pub(crate) fn keys(header: &str) -> Vec<&str> {
 
 /// The tiers in a header.
 pub(crate) fn tiers(header: &str) -> Vec<&str> {
-    let tier = |key: &&str| ["kest.passport", "kest.passport_z", "kest.claim_check"].contains(key);
+    let tier = |key: &&str| {
+        ["kest.passport", "kest.passport_z", "kest.passport_d", "kest.claim_check"].contains(key)
+    };
     keys(header).into_iter().filter(tier).collect()
 }
 

@@ -133,6 +133,9 @@ fn wire(config: &HopConfig, kest: &Kest) -> Wire {
     if let Some(bytes) = config.header_bytes {
         wire = wire.header_bytes(bytes).tier_bytes(bytes).always_compressed();
     }
+    if let Some(bytes) = config.tier_bytes {
+        wire = wire.tier_bytes(bytes);
+    }
     if let Some(entries) = config.entries {
         wire = wire.entries(entries);
     }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use kest::cache::ClaimCache;
 use kest::cache::RedisCache;
-use kest::claim::ClaimCache;
 use kest::error::PropagationErrorKind;
 use kest::http::{Parcel, Wire};
 use kest::policy::MockPolicyEngine;

@@ -5,12 +5,14 @@ import rego.v1
 
 default allow := false
 
-allow if count(reason) == 0
+allow if not reason
 
-reason contains "nobody's money: the call is on nobody's behalf" if not is_string(input.subject.user)
-
-reason contains "a charge is never the first call of a lineage" if input.environment.is_root
-
-reason contains "a charge needs a trust score of 40" if input.subject.trust_score < 40
-
-reason contains "more than 500.00 needs a person" if input.object.attributes.amount_cents > 50000
+reason := "the call is on nobody's behalf" if {
+	not is_string(input.subject.user)
+} else := "a charge is never the first call of a lineage" if {
+	input.environment.is_root
+} else := "a charge needs a trust score of 40" if {
+	input.subject.trust_score < 40
+} else := "more than 500.00 needs a person" if {
+	input.object.attributes.amount_cents > 50000
+}
