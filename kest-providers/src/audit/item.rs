@@ -17,6 +17,7 @@ pub(super) struct Item {
     pub(super) hash: [u8; 32],
     pub(super) kind: RecordKind,
     /// What the store is asked by, where it keeps that in columns.
+    #[cfg_attr(not(feature = "sqlite"), allow(dead_code, reason = "files have no columns"))]
     pub(super) columns: Option<Box<Columns>>,
     /// Keys that the store may not have yet.
     pub(super) keys: Option<Box<KeyRecord>>,
@@ -40,6 +41,7 @@ pub(super) struct KeyRecord {
 
 /// What entries are found by.
 #[derive(Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "sqlite"), allow(dead_code, reason = "files are searched by fewer"))]
 pub(super) struct Columns {
     pub(super) entry_id: String,
     pub(super) trace_id: Option<String>,
