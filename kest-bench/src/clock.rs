@@ -19,6 +19,9 @@ pub(crate) fn reading() -> f64 {
 pub(crate) enum Clock {
     /// What this thread worked: what other processes take meanwhile does not count.
     Processor,
+    /// What all threads of this process worked.
+    #[cfg(feature = "http")]
+    Process,
     /// The clock on the wall.
     Wall,
 }
@@ -26,17 +29,16 @@ pub(crate) enum Clock {
 impl Clock {
     /// Nanoseconds of `work`, and what it gave.
     pub(crate) fn time<T>(self, work: impl FnOnce() -> T) -> (f64, T) {
+        let worked = |clock| {
+            let start = read(clock);
+            let value = work();
+            (nanos(read(clock).saturating_sub(start)), value)
+        };
         match self {
-            Self::Processor => {
-                let start = processor();
-                let value = work();
-                (nanos(processor().saturating_sub(start)), value)
-            }
-            Self::Wall => {
-                let start = Instant::now();
-                let value = work();
-                (since(start), value)
-            }
+            Self::Processor => worked(ClockId::ThreadCPUTime),
+            #[cfg(feature = "http")]
+            Self::Process => worked(ClockId::ProcessCPUTime),
+            Self::Wall => worked(ClockId::Monotonic),
         }
     }
 }
@@ -50,8 +52,8 @@ pub(crate) fn least(values: &[f64]) -> f64 {
     values.iter().copied().fold(f64::INFINITY, f64::min)
 }
 
-fn processor() -> Duration {
-    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
+fn read(clock: ClockId) -> Duration {
+    Duration::try_from(clock_gettime(clock)).unwrap_or_default()
 }
 
 fn nanos(time: Duration) -> f64 {

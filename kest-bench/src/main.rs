@@ -3,6 +3,8 @@
 mod chain;
 mod clock;
 mod hook;
+#[cfg(feature = "http")]
+mod http;
 #[cfg(feature = "aws-lc")]
 mod keys;
 mod memory;
@@ -43,6 +45,18 @@ enum Command {
         /// By a verifier that remembers them
         #[arg(long)]
         remembered: bool,
+    },
+    /// Makes requests as standard input orders: a process of its own, started by `overhead`
+    #[cfg(feature = "http")]
+    #[command(hide = true)]
+    Client { connections: usize },
+    /// Answers requests until standard input ends, and prints by how much it grew: started by `overhead`
+    #[cfg(feature = "http")]
+    #[command(hide = true)]
+    Besieged {
+        /// Behind the lineage layer
+        #[arg(long)]
+        layered: bool,
     },
 }
 
@@ -97,7 +111,9 @@ signing inputs on as many threads; of `verify/remembered/1-new`, the same verifi
 nothing, and of `…/signatures`, verify_strict of all `n` signing inputs; of `sign`, which is there with the feature \
 `aws-lc`, a signature of the same signing input with the same key; of `parse`, a copy of every entry; of `serialize`, \
 one copy of all of them; of `policy`, the library's own evaluation of the same policies with a ready input; of \
-`memory`, the serialised passport (`bytes` over `serialised_bytes`).
+`memory`, the serialised passport (`bytes` over `serialised_bytes`); of `http/throughput`, a service that checks the \
+same token and the same signatures by hand; of `http/layer` and its parts, verifying all `n` anew; of `http/write`, \
+serialising the passport; of `http/hostile`, a service with nothing in front (`bytes` over `floor_bytes`).
 
 Calls: every call is timed by itself, in a scope of its own that goes on from a verified chain of exactly `n` \
 entries; entering the scope is not timed. Rounds go through all chain lengths, and in each the bare call, the floor \
@@ -107,6 +123,9 @@ cost of reading the clock is taken off everywhere.
 
 Policies: what a call with user, object and a parent asks, as the hook asks it: of one snapshot of the engine, with \
 one input for all. Ask and floor take turns; medians.
+
+HTTP, with the feature `http`: a client process with eight connections and a service process, both services in turns; \
+time on the wall, and of the service's processors. `new` lineages are none that the layer remembers, `known` ones all.
 
 Passports: the least of several repetitions, in turns with the floor; processor time on one thread, wall time on \
 several. Memory: growth of the anonymous resident memory of a process that makes 10,000 entries, or verifies \
@@ -118,6 +137,10 @@ fn main() -> ExitCode {
         Command::Calls(calls) => calls.run(),
         Command::Held { entries, remembered: true } => memory::hold_remembered(entries),
         Command::Held { entries, remembered: false } => memory::hold(entries),
+        #[cfg(feature = "http")]
+        Command::Client { connections } => http::client::run(connections),
+        #[cfg(feature = "http")]
+        Command::Besieged { layered } => http::hostile::besieged(layered),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -144,6 +167,8 @@ impl Overhead {
         keys::measure(&mut report, self.quick)?;
         passports::measure(&mut report, self.quick)?;
         memory::measure(&mut report, if self.quick { 1_000 } else { 10_000 })?;
+        #[cfg(feature = "http")]
+        http::measure(&mut report, self.quick)?;
         report.finish()
     }
 }

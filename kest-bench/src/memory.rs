@@ -101,7 +101,12 @@ fn say(serialised: usize, before: Option<usize>, after: Option<usize>) -> Result
 
 /// Bytes of anonymous memory in use. Linux only.
 fn resident() -> Option<usize> {
+    of_status("RssAnon:")
+}
+
+/// Bytes that Linux shows for this process under that name.
+pub(crate) fn of_status(name: &str) -> Option<usize> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     line.trim().strip_suffix("kB")?.trim().parse::<usize>().ok().map(|kilobytes| kilobytes * 1024)
 }

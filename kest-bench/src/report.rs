@@ -23,6 +23,8 @@ pub(crate) struct Line {
     pub(crate) bytes: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) serialised_bytes: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) floor_bytes: Option<usize>,
 }
 
 /// Writes lines as they come.
@@ -72,7 +74,7 @@ impl Report {
             "name", "n", "ns", "floor", "ratio", "own/added"
         )?;
         for line in &self.lines {
-            let (cost, floor) = match (line.bytes, line.serialised_bytes) {
+            let (cost, floor) = match (line.bytes, line.serialised_bytes.or(line.floor_bytes)) {
                 (Some(bytes), Some(floor)) => (format!("{bytes} B"), format!("{floor} B")),
                 (_, _) => (number(line.ns, 0), number(line.floor_ns, 0)),
             };

@@ -43,12 +43,23 @@ impl Error {
         matches!(self, Self::PolicyDenied(_))
     }
 
-    /// Whether the protected function is known to have run, because its output could not be recorded. Such a
-    /// call must not be retried. An error that the function itself returned, a denial of a call inside it
-    /// included, says nothing about this.
+    /// Whether something is known to have run: the protected function, whose output could not be recorded, or a call to
+    /// another service, whose lineage could not be joined ([`PropagationError::call_was_made`]). Such a call must not
+    /// be retried. An error that the function itself returned, a denial of a call inside it included, says nothing
+    /// about this.
     #[must_use]
     pub fn already_executed(&self) -> bool {
-        matches!(self, Self::Completion(_))
+        match self {
+            Self::Completion(_) => true,
+            Self::Propagation(error) => error.call_was_made(),
+            Self::Identity(_)
+            | Self::PolicyDenied(_)
+            | Self::PolicyUnavailable(_)
+            | Self::Configuration(_)
+            | Self::Lineage(_)
+            | Self::Audit(_)
+            | Self::Canonicalization(_) => false,
+        }
     }
 
     /// The denial, when a policy said no.
@@ -273,27 +284,30 @@ detail!(
     Lineage
 );
 
-/// Kinds of [`PropagationError`].
+/// Kinds of [`PropagationError`]. Those that only arise once an answer is there say so:
+/// [`PropagationError::call_was_made`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PropagationErrorKind {
-    /// What came over the wire is no lineage: broken encoding, repeated or contradicting members, a wrong tip.
+    /// What came over the wire is no lineage: broken encoding, repeated or contradicting members, a wrong tip. No call
+    /// was made.
     Malformed,
-    /// It is, or would become, larger than a limit.
+    /// It is, or would become, larger than a limit. No call was made.
     TooLarge,
-    /// The claim check refers to nothing that the cache holds (any more).
+    /// The claim check refers to nothing that the cache holds (any more). No call was made.
     ClaimNotFound,
-    /// The cache of claim checks cannot be asked.
+    /// The cache of claim checks cannot be asked. No call was made.
     Cache,
-    /// The lineage needs a claim check, and there is no cache that the receiver could read.
+    /// The lineage needs a claim check, and there is no cache that the receiver could read. No call was made.
     NoSharedCache,
-    /// The lineage did not verify.
+    /// The lineage that a service sent back did not verify. The call was made: the service may have acted.
     Unverified,
-    /// The lineage is not bound to whoever sent it, and must be.
+    /// The lineage that a service sent back is bound to nobody, and must be. The call was made: the service may have
+    /// acted.
     Unbound,
-    /// The host is not named as one that may receive lineage.
+    /// The host is not named as one that may receive lineage. No call was made.
     HostNotNamed,
-    /// What a service sent back cannot be joined.
+    /// What a service sent back cannot be joined. The call was made: the service may have acted.
     Returned,
 }
 
@@ -303,6 +317,25 @@ detail!(
     PropagationErrorKind,
     Propagation
 );
+
+impl PropagationError {
+    /// Whether it is about the answer to a call: the call was made, and the service may have acted. Such a call must not
+    /// be retried as if nothing had happened.
+    #[must_use]
+    pub fn call_was_made(&self) -> bool {
+        match self.kind {
+            PropagationErrorKind::Unverified
+            | PropagationErrorKind::Unbound
+            | PropagationErrorKind::Returned => true,
+            PropagationErrorKind::Malformed
+            | PropagationErrorKind::TooLarge
+            | PropagationErrorKind::ClaimNotFound
+            | PropagationErrorKind::Cache
+            | PropagationErrorKind::NoSharedCache
+            | PropagationErrorKind::HostNotNamed => false,
+        }
+    }
+}
 
 /// Kinds of [`AuditError`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -1,6 +1,6 @@
 //! The passport: a set of tips over an immutable, shared DAG of signed entries. Spec §4.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::mem;
@@ -19,7 +19,8 @@ pub(crate) type Tips = SmallVec<[Arc<Node>; 1]>;
 /// One signed entry in memory, with its parents.
 ///
 /// INVARIANT: immutable once made; `hash` is the SHA-256 of `jws`, and `parents` are the nodes
-/// that the entry names in `parent_ids`, in that order (newest first), empty for a root.
+/// that the entry names in `parent_ids`, in that order (newest first), empty for a root. In what [`Passport::since`]
+/// makes, and nothing goes on from, some are missing.
 pub(crate) struct Node {
     jws: Box<str>,
     hash: [u8; 32],
@@ -162,6 +163,28 @@ impl Passport {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.tips.is_empty()
+    }
+
+    /// The entries that came after `earlier`, without it, for somebody who has that. By themselves they do not verify:
+    /// their first parents are not there.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        let known = earlier.nodes();
+        let mut cut: HashMap<[u8; 32], Arc<Node>> = HashMap::new();
+        for node in walk(&self.tips) {
+            if known.contains_key(&node.hash) {
+                continue;
+            }
+            let parents = node.parents.iter().filter_map(|parent| cut.get(&parent.hash)).cloned().collect();
+            let taints = Arc::clone(&node.taints);
+            cut.insert(node.hash, Node::new(node.jws.clone(), node.hash, parents, node.trust, taints));
+        }
+        Self::from_tips(self.tips.iter().filter_map(|tip| cut.get(&tip.hash)).cloned())
+    }
+
+    /// Every entry by its hash.
+    pub(crate) fn nodes(&self) -> HashMap<[u8; 32], Arc<Node>> {
+        walk(&self.tips).into_iter().map(|node| (node.hash, node)).collect()
     }
 
     /// The JSON array of compact JWS strings, and nothing else.

@@ -3,8 +3,11 @@
 
 mod support;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use kest_core::Passport;
-use kest_core::error::LineageErrorKind;
+use kest_core::error::{Error, LineageErrorKind, PropagationError, PropagationErrorKind};
 use kest_core::lineage::{
     self, Jwt, OnBehalfOf, Outgoing, get_current_agent, get_current_jwt, get_current_task, get_current_user,
     with_agent, with_jwt, with_user,
@@ -227,4 +230,151 @@ fn a_capped_lineage_counts_for_no_more_wherever_it_goes() {
     assert_eq!(payload(passport.tips()[0].jws())["trust_score"], json!(40));
     // A ceiling raises nothing.
     assert_eq!(capped.capped(100).tips()[0].trust_score(), 40);
+}
+
+#[tokio::test]
+async fn an_idle_callee_beside_other_work_brings_back_no_tip() {
+    let ((), passport) = kest()
+        .scope(async {
+            op("a", async {}).await.unwrap();
+            let outgoing = Outgoing::capture();
+            op("here", async {}).await.unwrap();
+            outgoing.returned(&callee(&outgoing.passport(), &[])).unwrap();
+            assert_eq!(Outgoing::capture().passport().tips().len(), 1, "`a` is no tip beside its child");
+            op("d", async {}).await.unwrap();
+        })
+        .with_passport()
+        .await;
+    assert_eq!(shape(&passport), "a; d<here; here<a");
+}
+
+#[tokio::test]
+async fn what_came_back_before_is_no_tip_again() {
+    let ((), passport) = kest()
+        .scope(async {
+            op("a", async {}).await.unwrap();
+            let outgoing = Outgoing::capture();
+            let there = callee(&outgoing.passport(), &["there"]);
+            outgoing.returned(&there).unwrap();
+            op("d", async {}).await.unwrap();
+            outgoing.returned(&there).unwrap();
+            op("e", async {}).await.unwrap();
+        })
+        .with_passport()
+        .await;
+    assert_eq!(shape(&passport), "a; d<there; e<d; there<a");
+}
+
+#[tokio::test]
+async fn what_comes_back_after_the_end_is_there_for_code_that_goes_on_and_in_no_passport() {
+    let (outgoing, passport) = kest()
+        .scope(async {
+            op("a", async {}).await.unwrap();
+            Outgoing::capture()
+        })
+        .with_passport()
+        .await;
+    let warnings = Warnings::default();
+    tracing::subscriber::with_default(warnings.clone(), || {
+        outgoing.returned(&callee(&outgoing.passport(), &[])).unwrap();
+        assert_eq!(warnings.count(), 0, "nothing is lost");
+        outgoing.returned(&callee(&outgoing.passport(), &["b"])).unwrap();
+        assert_eq!(warnings.count(), 1);
+    });
+    assert_eq!(shape(&passport), "a");
+}
+
+/// Counts warnings of kest.
+#[derive(Clone, Default)]
+struct Warnings(Arc<AtomicUsize>);
+
+impl Warnings {
+    fn count(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+impl tracing::Subscriber for Warnings {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.target() == "kest" && *metadata.level() == tracing::Level::WARN
+    }
+
+    fn event(&self, _: &tracing::Event<'_>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+/// What goes on from a lineage counts for no more than that counts for here, whatever a verifier by itself makes of it.
+#[tokio::test]
+async fn a_cap_is_kept_by_what_goes_on_from_it() {
+    let sent = {
+        let scope = kest().enter();
+        sync("a", || ()).unwrap();
+        scope.passport()
+    };
+    let capped = received(&sent).capped(7);
+    let back = callee(capped.passport(), &["b"]);
+    assert!(back.passport().tips()[0].trust_score() > 7, "by itself the callee knows nothing of the cap");
+    let verifier = Verifier::builder().dangerous().accept_mock().build().continuing(capped.passport());
+    let all = UnverifiedPassport::deserialize(&back.passport().serialize()).unwrap();
+    let verified = all.verify(&verifier).unwrap();
+    let scores: Vec<u8> = verified.effective().iter().map(|effective| effective.trust_score).collect();
+    assert_eq!(scores, [7, 7]);
+    let ((), joined) = capped
+        .scope(async {
+            let outgoing = Outgoing::capture();
+            outgoing.returned(&verified).unwrap();
+            op("d", async {}).await.unwrap();
+        })
+        .under(kest())
+        .with_passport()
+        .await;
+    assert_eq!(shape(&joined), "a; b<a; d<b");
+    assert!(joined.entries().iter().all(|entry| entry.trust_score() <= 7), "{joined:?}");
+}
+
+#[test]
+fn what_came_since_is_exactly_the_rest() {
+    let (earlier, all) = {
+        let scope = kest().enter();
+        sync("a", || ()).unwrap();
+        sync("b", || ()).unwrap();
+        let earlier = scope.passport();
+        sync("c", || ()).unwrap();
+        sync("d", || ()).unwrap();
+        (earlier, scope.passport())
+    };
+    let since = all.since(&earlier);
+    let jws = |passport: &Passport| passport.entries().iter().map(|e| e.jws().to_owned()).collect::<Vec<_>>();
+    assert_eq!([jws(&earlier), jws(&since)].concat(), jws(&all));
+    assert_eq!(since.tips()[0].hash(), all.tips()[0].hash());
+    assert!(all.since(&all).is_empty());
+    assert_eq!(jws(&all.since(&Passport::new())), jws(&all));
+}
+
+#[test]
+fn an_error_says_whether_the_call_was_made() {
+    let error = |kind| Error::from(PropagationError::new(kind, "x"));
+    for kind in
+        [PropagationErrorKind::Returned, PropagationErrorKind::Unbound, PropagationErrorKind::Unverified]
+    {
+        assert!(error(kind).already_executed(), "{kind:?}");
+    }
+    for kind in
+        [PropagationErrorKind::HostNotNamed, PropagationErrorKind::TooLarge, PropagationErrorKind::Cache]
+    {
+        assert!(!error(kind).already_executed(), "{kind:?}");
+    }
 }

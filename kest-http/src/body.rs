@@ -11,7 +11,7 @@ use http::{Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use tower_service::Service;
 
-use crate::lineage::Returning;
+use crate::lineage::{LINEAGE, Owed, Returning};
 
 /// The body of a response behind a layer: the handler's own, or that of a refusal.
 ///
@@ -49,6 +49,15 @@ impl<S, E> Clone for Desk<S, E> {
     }
 }
 
+/// An answer whose head was handed on.
+pub(crate) struct Begun<R> {
+    body: R,
+    /// The lineage, if it goes back at the end.
+    trailer: Option<Owed>,
+    /// Whether any other lineage in the trailers is to go.
+    cleans: bool,
+}
+
 struct Slot<E> {
     /// The body is asked for a frame.
     wanted: bool,
@@ -73,7 +82,23 @@ impl<S, E> Desk<S, E> {
     }
 
     /// Calls the service and hands on what it answers. Runs inside the scope.
-    pub(crate) async fn serve<I, B, R>(self, mut inner: I, request: Request<B>, returning: Returning)
+    pub(crate) async fn serve<I, B, R>(self, inner: I, request: Request<B>, returning: Returning)
+    where
+        I: Service<Request<B>, Response = Response<R>, Error = S>,
+        R: Body<Data = Bytes, Error = E>,
+    {
+        if let Some(begun) = self.begin(inner, request, returning).await {
+            self.go_on(begun).await;
+        }
+    }
+
+    /// Calls the service and hands on the head; what is left of its answer, if anything is.
+    pub(crate) async fn begin<I, B, R>(
+        &self,
+        mut inner: I,
+        request: Request<B>,
+        returning: Returning,
+    ) -> Option<Begun<R>>
     where
         I: Service<Request<B>, Response = Response<R>, Error = S>,
         R: Body<Data = Bytes, Error = E>,
@@ -82,13 +107,13 @@ impl<S, E> Desk<S, E> {
             Ok(response) => response.into_parts(),
             Err(error) => {
                 *lock(&self.head) = Some(Err(error));
-                return;
+                return None;
             }
         };
         drop(inner);
-        let mut body = pin!(body);
+        let cleans = returning.is_ours();
         let whole = body.is_end_stream() || body.size_hint().exact().is_some();
-        let mut trailer = returning.begin(&mut parts, body.is_end_stream(), whole).await;
+        let trailer = returning.begin(&mut parts, body.is_end_stream(), whole).await;
         let done = body.is_end_stream() && trailer.is_none();
         {
             let mut slot = lock(&self.slot);
@@ -96,9 +121,16 @@ impl<S, E> Desk<S, E> {
             slot.ended = done;
         }
         *lock(&self.head) = Some(Ok(Response::from_parts(parts, None)));
-        if done {
-            return;
-        }
+        (!done).then_some(Begun { body, trailer, cleans })
+    }
+
+    /// Hands on the body.
+    pub(crate) async fn go_on<R>(self, begun: Begun<R>)
+    where
+        R: Body<Data = Bytes, Error = E>,
+    {
+        let Begun { body, mut trailer, cleans } = begun;
+        let mut body = pin!(body);
         loop {
             self.wanted().await;
             let frame = match poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
@@ -107,7 +139,12 @@ impl<S, E> Desk<S, E> {
                         owed.end(&mut trailers).await;
                         Ok(Frame::trailers(trailers))
                     }
-                    (Ok(trailers), None) => Ok(Frame::trailers(trailers)),
+                    (Ok(mut trailers), None) => {
+                        if cleans {
+                            trailers.remove(LINEAGE);
+                        }
+                        Ok(Frame::trailers(trailers))
+                    }
                     (Err(data), owed) => {
                         trailer = owed;
                         Ok(data)

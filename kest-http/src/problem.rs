@@ -32,7 +32,7 @@ use serde_json::{Map, Value};
 /// | `missing-token` | 401 | `UNAUTHENTICATED` | no bearer token |
 /// | `invalid-token` | 401 | `UNAUTHENTICATED` | the token is not good |
 /// | `issuer-unavailable` | 503 | `UNAVAILABLE` | nothing: the issuer's keys cannot be had |
-/// | `misconfigured` | 500 | `INTERNAL` | nothing: the layers stand in the wrong order |
+/// | `misconfigured` | 500 | `INTERNAL` | nothing: the layers stand in the wrong order, or one twice |
 ///
 /// 401 comes with `WWW-Authenticate` (RFC 9110 §11.6.1): `Bearer` for tokens (RFC 6750 §3), `Kest` for lineage.
 #[derive(Clone, Debug)]

@@ -20,6 +20,7 @@ use http_body_util::Full;
 use kest_core::claim::{BoxFuture, ClaimCache, ClaimId};
 use kest_core::error::PropagationError;
 use kest_http::Wire;
+use sha2::{Digest as _, Sha256};
 use tower::{Layer, ServiceExt};
 
 use self::support::{Workload, layer};
@@ -80,6 +81,18 @@ fn bomb(inflated: usize) -> String {
     format!("kest.passport_z={zlib},kest.chain_tip={}", "0".repeat(64))
 }
 
+/// An entry with a quarter of a million parents in 2 KiB.
+fn many_parents() -> String {
+    let payload = format!("{{\"parent_ids\":[{}\"\"]}}", "\"\",".repeat(261_000));
+    let entry = format!("a.{}.c", URL_SAFE_NO_PAD.encode_to_string(payload));
+    let tip: String = Sha256::digest(entry.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(format!("[\"{entry}\"]").as_bytes()).unwrap();
+    let zlib = URL_SAFE_NO_PAD.encode_to_string(encoder.finish().unwrap());
+    assert!(zlib.len() < 2_048);
+    format!("kest.passport_z={zlib},kest.chain_tip={tip}")
+}
+
 fn dense_bomb(inflated: usize) -> String {
     let mut encoder = DeflateEncoder::new(vec![1], Compression::best());
     encoder.write_all(format!("\x10{}\0", "a".repeat(inflated)).as_bytes()).unwrap();
@@ -99,13 +112,15 @@ async fn memory_is_bounded_under_ten_thousand_hostile_requests() {
     let app = layer.layer(tower::service_fn(never));
     let claim =
         || format!("kest.claim_check={},kest.chain_tip={}", ClaimId::random().to_wire(), "0".repeat(64));
-    let (over, under, dense) = (bomb(6 << 20), bomb(1_000_000), dense_bomb(1_000_000));
+    let (over, under) = (bomb(6 << 20), bomb(1_000_000));
+    let (dense, parents) = (dense_bomb(1_000_000), many_parents());
     // Inflating is slow without optimisation, so that most of the requests are of the cheap kind.
     let attack = |number: usize| match number % 500 {
         0 => over.clone(),
         1 if number % 1_000 == 1 => dense.clone(),
         1 => under.clone(),
-        2..24 => claim(),
+        2 => parents.clone(),
+        3..24 => claim(),
         _ => format!("kest.passport={}", "%5B".repeat(2_600)),
     };
     let before = peak();

@@ -13,14 +13,18 @@ use std::time::Duration;
 
 use axum::routing::get;
 use axum::{Extension, Router};
+use http_body_util::BodyExt;
+use kest_core::__private::{CallSpec, Invocation, begin, in_scope};
+use kest_core::Error;
 use kest_core::jws::Algorithm;
-use kest_http::{Authenticated, IdentityLayer, IdentityLayerBuilder, Users};
+use kest_http::{Authenticated, IdentityLayer, IdentityLayerBuilder, Users, Wire};
 use serde_json::json;
+use tower::ServiceExt;
 
 use self::oidc_support::keys::{Key, hs256, signing_input};
 use self::oidc_support::server::Reply;
 use self::oidc_support::{DISCOVERY, Issuer, JWKS, now};
-use self::support::{Answer, Workload, layer, routes, send, serve, with_peer};
+use self::support::{Answer, Workload, layer, payload, routes, send, serve, with_peer};
 
 fn settings(issuer: &Issuer) -> IdentityLayerBuilder {
     IdentityLayer::builder().issuer(issuer.url()).audience("kest").leeway(Duration::ZERO)
@@ -79,6 +83,8 @@ async fn without_a_token_a_request_is_refused_or_goes_on_as_its_lineage_says() {
     }
     // A bad token is never the same as none.
     for address in [strict, optional] {
+        let tab = send(address, &[("authorization", &format!("Bearer\t{}", issuer.token()))]).await;
+        tab.is_problem(401, "invalid-token", "no token");
         for token in ["", "x", "a.b.c"] {
             let answer = with_token(address, token).await;
             answer.is_problem(401, "invalid-token", "");
@@ -87,6 +93,65 @@ async fn without_a_token_a_request_is_refused_or_goes_on_as_its_lineage_says() {
         let good = format!("Bearer {}", issuer.token());
         let answer = send(address, &[("authorization", &good), ("authorization", &good)]).await;
         answer.is_problem(400, "malformed-credentials", "more than one");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_handler_has_done_goes_back_with_and_without_a_token() {
+    let (issuer, caller, service) = (Issuer::new(), Workload::new("gateway"), Workload::new("orders"));
+    let identity = settings(&issuer).optional().build().unwrap();
+    let lineage = layer(&service, &[&caller]).return_lineage().build().unwrap();
+    let address = serve(with_peer(routes().layer(identity).layer(lineage), caller.peer())).await;
+    let baggage = caller.baggage(&["order"], None).await;
+    let good = format!("Bearer {}", issuer.token());
+    for token in [None, Some(("authorization", good.as_str()))] {
+        let asked = [("baggage", baggage.as_str()), ("kest-return", "1")];
+        let headers: Vec<_> = asked.into_iter().chain(token).collect();
+        let answer = send(address, &headers).await;
+        let back = answer.header("kest-lineage").unwrap().as_bytes();
+        let back = Wire::default().read_blocking(&[back]).unwrap().lineage.unwrap();
+        let entries: Vec<_> = back.entries().map(|entry| payload(entry)["operation"].clone()).collect();
+        assert_eq!(entries.last().unwrap(), "handled", "{token:?}");
+    }
+}
+
+/// Starts a lineage that calls itself internal.
+async fn internal() -> String {
+    const SPEC: CallSpec = CallSpec {
+        operation: "internal",
+        span: "kest.verified.test",
+        function: "tests::internal",
+        policies: &["allow"],
+        classification: "system",
+        source_type: Some("internal"),
+        added_taints: &[],
+        removed_taints: &[],
+        trust_override: None,
+        sanitizer: false,
+        labels: &[],
+        config_seen: None,
+    };
+    match begin(Invocation::new(&SPEC)).await {
+        Ok(live) => in_scope(live, Result::is_err, async { Ok::<_, Error>("ran".to_owned()) }).await.unwrap(),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_sends_no_token_may_do_no_more_than_who_does() {
+    let (issuer, service) = (Issuer::new(), Workload::new("orders"));
+    let identity = settings(&issuer).optional().build().unwrap();
+    // No lineage layer around.
+    let app = Router::new().route("/", get(internal)).layer(identity);
+    for token in [None, Some(issuer.token())] {
+        let mut request = axum::extract::Request::new(axum::body::Body::empty());
+        if let Some(token) = token {
+            request.headers_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+        }
+        let answer = service.kest.scope(app.clone().oneshot(request)).await.unwrap();
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        assert!(String::from_utf8_lossy(&body).contains("`internal`"), "{body:?}");
+        assert_ne!(body, "ran");
     }
 }
 

@@ -107,7 +107,7 @@ async fn what_a_service_did_comes_back_in_headers_and_trailers() {
     let outbound = Outbound::builder()
         .host(address.to_string())
         .returned(verifier(&[&orders, &stock]))
-        .callee("spiffe://kest.test/stock")
+        .callee(address.to_string(), "spiffe://kest.test/stock")
         .build()
         .unwrap();
     for builder in [Client::builder(), Client::builder().http2_prior_knowledge()] {

@@ -125,7 +125,6 @@ async fn a_host_that_only_looks_like_a_named_one_receives_nothing() {
         "http://orders.internal@evil.example/",
         "http://orders.internal./",
         "http://orders.internal:8080/",
-        "/",
     ] {
         let outbound = Outbound::builder().host("orders.internal").build().unwrap();
         let request = Request::get(uri).header("host", "orders.internal").body(Body::empty()).unwrap();
@@ -140,6 +139,20 @@ async fn a_call_to_an_unnamed_host_fails_where_that_is_said() {
     let error = leaves(outbound, get("http://stock.internal/")).await.unwrap_err();
     assert_eq!(kind(&*error), PropagationErrorKind::HostNotNamed);
     assert!(error.to_string().contains("`stock.internal` is not named"), "{error}");
+}
+
+#[tokio::test]
+async fn a_request_that_names_no_host_is_not_made() {
+    for outbound in [
+        Outbound::builder().any_host().build().unwrap(),
+        Outbound::builder().host("orders.internal").build().unwrap(),
+    ] {
+        let mut request = get("/orders");
+        request.headers_mut().insert("host", "orders.internal".parse().unwrap());
+        let error = leaves(outbound, request).await.unwrap_err();
+        assert_eq!(kind(&*error), PropagationErrorKind::HostNotNamed);
+        assert!(error.to_string().contains("OutboundLayer::to_origin"), "{error}");
+    }
 }
 
 #[tokio::test]
@@ -388,10 +401,20 @@ fn settings_that_cannot_be_meant_are_refused() {
     assert!(build(Outbound::builder().host("https://orders.internal")).contains("without scheme"));
     assert!(build(Outbound::builder().jwt_host("*.internal")).contains("`*.internal` names no host"));
     assert!(
-        build(Outbound::builder().any_host().callee("spiffe://kest.test/*")).contains(".returned(verifier)")
+        build(Outbound::builder().any_host().callee("a.internal", "spiffe://kest.test/*"))
+            .contains(".returned(verifier)")
     );
-    let returned = Outbound::builder().any_host().returned(verifier(&[]));
-    assert!(build(returned.callee("spiffe://kest.test/a*")).contains("spiffe://kest.test/a*"));
+    let hosts = || Outbound::builder().any_host();
+    let hour = Duration::from_hours(1);
+    for idle in [hosts().unbound_ceiling(40), hosts().returned_max_age(hour), hosts().tolerate_unreturned()] {
+        assert!(build(idle).contains(".returned(verifier)"));
+    }
+    let returned = || hosts().returned(verifier(&[]));
+    assert!(
+        build(returned().callee("a.internal", "spiffe://kest.test/a*")).contains("spiffe://kest.test/a*")
+    );
+    assert!(build(returned().callee("*.internal", "spiffe://kest.test/*")).contains("names no host"));
+    assert!(build(returned().unbound_ceiling(101)).contains("`101`"));
     let outbound = Outbound::builder().any_host().build().unwrap();
     let error = OutboundLayer::to_origin(outbound, "orders.internal").unwrap_err();
     assert!(error.to_string().contains("is no origin"), "{error}");

@@ -43,8 +43,9 @@ impl Lab {
         Outbound::builder().any_host().returned(verifier(&[&self.orders, &self.stock, &self.rates]))
     }
 
-    fn known(&self) -> Outbound {
-        self.outbound().callee("spiffe://kest.test/*").build().unwrap()
+    /// The service is named as one of `kest.test`.
+    fn known(&self, service: SocketAddr) -> Outbound {
+        self.outbound().callee(service.to_string(), "spiffe://kest.test/*").build().unwrap()
     }
 
     async fn stock(&self) -> SocketAddr {
@@ -104,7 +105,7 @@ async fn what_a_service_did_is_a_parent_of_the_next_entry() {
     let lab = Lab::new();
     let stock = lab.stock().await;
     for http2 in [false, true] {
-        let (answer, passport) = lab.calls(&lab.known(), format!("http://{stock}/"), http2).await;
+        let (answer, passport) = lab.calls(&lab.known(stock), format!("http://{stock}/"), http2).await;
         assert_eq!(answer.unwrap(), "count");
         assert_eq!(shape(&passport), "count<first; first; last<count");
         assert_eq!(score(&passport, "last"), 100);
@@ -115,7 +116,9 @@ async fn what_a_service_did_is_a_parent_of_the_next_entry() {
 async fn a_fan_out_joins_what_both_services_did() {
     let lab = Lab::new();
     let (stock, rates) = (lab.stock().await, lab.rates().await);
-    let layer = OutboundLayer::new(lab.known());
+    let both = lab.outbound().callee(stock.to_string(), "spiffe://kest.test/stock");
+    let both = both.callee(rates.to_string(), "spiffe://kest.test/rates").build().unwrap();
+    let layer = OutboundLayer::new(both);
     let (one, two) = (layer.layer(client(false)), layer.layer(client(true)));
     let work = async {
         op("first", async {}).await.unwrap();
@@ -141,7 +144,7 @@ async fn a_streamed_answer_brings_its_lineage_at_its_end() {
     let lab = Lab::new();
     let stock = lab.stock().await;
     for http2 in [false, true] {
-        let (answer, passport) = lab.calls(&lab.known(), format!("http://{stock}/stream"), http2).await;
+        let (answer, passport) = lab.calls(&lab.known(stock), format!("http://{stock}/stream"), http2).await;
         assert_eq!(answer.unwrap(), "count");
         assert_eq!(shape(&passport), "count<first; first; last<count", "HTTP/2: {http2}");
     }
@@ -151,7 +154,7 @@ async fn a_streamed_answer_brings_its_lineage_at_its_end() {
 async fn a_service_that_did_nothing_protected_changes_nothing() {
     let lab = Lab::new();
     let stock = lab.stock().await;
-    let (answer, passport) = lab.calls(&lab.known(), format!("http://{stock}/idle"), false).await;
+    let (answer, passport) = lab.calls(&lab.known(stock), format!("http://{stock}/idle"), false).await;
     assert_eq!(answer.unwrap(), "idle");
     assert_eq!(shape(&passport), "first; last<first");
     assert_eq!(score(&passport, "last"), 100);
@@ -165,10 +168,14 @@ async fn a_lineage_of_nobody_known_counts_for_little() {
     let (answer, passport) = lab.calls(&lab.outbound().build().unwrap(), uri.clone(), false).await;
     answer.unwrap();
     assert_eq!((shape(&passport).as_str(), score(&passport, "last")), ("count<first; first; last<count", 40));
-    let elsewhere = lab.outbound().callee("spiffe://kest.test/rates").unbound_ceiling(7).build().unwrap();
-    let (answer, passport) = lab.calls(&elsewhere, uri, false).await;
-    answer.unwrap();
-    assert_eq!(score(&passport, "last"), 7);
+    for (host, pattern) in
+        [(stock.to_string(), "spiffe://kest.test/rates"), ("127.0.0.1:9".to_owned(), "spiffe://kest.test/*")]
+    {
+        let elsewhere = lab.outbound().callee(host, pattern).unbound_ceiling(7).build().unwrap();
+        let (answer, passport) = lab.calls(&elsewhere, uri.clone(), false).await;
+        answer.unwrap();
+        assert_eq!(score(&passport, "last"), 7);
+    }
 }
 
 #[tokio::test]
@@ -196,23 +203,36 @@ async fn the_authenticated_peer_is_the_callee() {
 }
 
 #[tokio::test]
-async fn where_nothing_was_sent_only_a_known_callee_is_joined() {
+async fn where_nothing_was_sent_only_the_authenticated_peer_is_joined() {
     let lab = Lab::new();
-    let stock = lab.stock().await;
-    let call = |outbound: Outbound| {
-        let client = OutboundLayer::new(outbound).layer(client(false));
-        let uri = format!("http://{stock}/");
+    // What the callee signed for another, as any service has it that ever got it.
+    let replayed = returning(&[&lab.stock.header(&["count"]).await]).await;
+    let call = |service: SocketAddr, peer: Option<&str>| {
+        let peer = peer.map(|peer| PeerIdentity::spiffe(peer).unwrap());
+        let connected = ServiceBuilder::new()
+            .layer(OutboundLayer::new(lab.known(service)))
+            .map_response(move |mut answer: Response<hyper::body::Incoming>| {
+                if let Some(peer) = &peer {
+                    answer.extensions_mut().insert(peer.clone());
+                }
+                answer
+            })
+            .service(client(false));
         let work = async move {
-            let answer = client.oneshot(get(uri)).await.map(drop);
+            let answer = connected.oneshot(get(format!("http://{service}/"))).await.map(drop);
             op("last", async {}).await.unwrap();
             answer
         };
         lab.orders.kest.scope(work).source("system").with_passport()
     };
-    let (answer, passport) = call(lab.outbound().build().unwrap()).await;
-    assert_eq!(kind(&*answer.unwrap_err()), PropagationErrorKind::Unbound);
-    assert_eq!(shape(&passport), "last");
-    let (answer, passport) = call(lab.known()).await;
+    for peer in [None, Some("spiffe://kest.test/rates")] {
+        let (answer, passport) = call(replayed, peer).await;
+        let error = answer.unwrap_err();
+        assert_eq!(kind(&*error), PropagationErrorKind::Unbound);
+        assert!(find(&*error).call_was_made());
+        assert_eq!(shape(&passport), "last");
+    }
+    let (answer, passport) = call(replayed, Some("spiffe://kest.test/stock")).await;
     answer.unwrap();
     assert_eq!(shape(&passport), "count; last<count");
 }
@@ -223,7 +243,7 @@ async fn an_answer_without_lineage_is_an_error_unless_tolerated() {
     for body in ["", "done"] {
         let silent = answering(move || Response::new(Body::from(body))).await;
         for http2 in [false, true] {
-            let (answer, passport) = lab.calls(&lab.known(), format!("http://{silent}/"), http2).await;
+            let (answer, passport) = lab.calls(&lab.known(silent), format!("http://{silent}/"), http2).await;
             let error = answer.unwrap_err();
             assert_eq!(kind(&*error), PropagationErrorKind::Returned);
             assert!(find(&*error).to_string().contains("sent back no lineage"), "{error}");
@@ -239,7 +259,7 @@ async fn an_answer_without_lineage_is_an_error_unless_tolerated() {
 async fn a_body_does_not_end_before_its_lineage_is_joined_or_missed() {
     let lab = Lab::new();
     let silent = answering(|| Response::new(Body::from("done"))).await;
-    let client = OutboundLayer::new(lab.known()).layer(client(false));
+    let client = OutboundLayer::new(lab.known(silent)).layer(client(false));
     let work = async {
         let mut body = client.oneshot(get(format!("http://{silent}/"))).await.unwrap().into_body();
         assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "done");
@@ -260,11 +280,11 @@ async fn a_refusal_reaches_the_caller_as_it_is() {
         answer
     })
     .await;
-    let (answer, _) = lab.calls(&lab.known(), format!("http://{silent}/"), false).await;
+    let (answer, _) = lab.calls(&lab.known(silent), format!("http://{silent}/"), false).await;
     assert_eq!(answer.unwrap(), "no");
     // A service that knows how gives back what it did all the same.
     let stock = lab.stock().await;
-    let (answer, _) = lab.calls(&lab.known(), format!("http://{stock}/fail"), false).await;
+    let (answer, _) = lab.calls(&lab.known(stock), format!("http://{stock}/fail"), false).await;
     assert_eq!(answer.unwrap(), "not now");
 }
 
@@ -272,7 +292,9 @@ async fn a_refusal_reaches_the_caller_as_it_is() {
 async fn refused(lab: &Lab, outbound: &Outbound, service: SocketAddr) -> PropagationError {
     let (answer, passport) = lab.calls(outbound, format!("http://{service}/"), false).await;
     assert_eq!(shape(&passport), "first; last<first");
-    *(answer.unwrap_err().downcast::<PropagationError>().unwrap())
+    let error = *(answer.unwrap_err().downcast::<PropagationError>().unwrap());
+    assert!(error.call_was_made(), "{error}");
+    error
 }
 
 #[tokio::test]
@@ -280,7 +302,12 @@ async fn a_lineage_of_another_call_is_refused() {
     let lab = Lab::new();
     // Good entries of the callee itself, of some other call; tolerance for silence is none for this.
     let replayed = returning(&[&lab.stock.header(&["count"]).await]).await;
-    let tolerant = lab.outbound().callee("spiffe://kest.test/*").tolerate_unreturned().build().unwrap();
+    let tolerant = lab
+        .outbound()
+        .callee(replayed.to_string(), "spiffe://kest.test/*")
+        .tolerate_unreturned()
+        .build()
+        .unwrap();
     let error = refused(&lab, &tolerant, replayed).await;
     assert_eq!(error.kind(), PropagationErrorKind::Returned);
     assert!(error.to_string().contains("of another call"), "{error}");
@@ -291,12 +318,12 @@ async fn a_lineage_that_does_not_verify_is_refused() {
     let lab = Lab::new();
     let stranger = Workload::new("stranger");
     let unknown = returning(&[&stranger.header(&["count"]).await]).await;
-    let error = refused(&lab, &lab.known(), unknown).await;
+    let error = refused(&lab, &lab.known(unknown), unknown).await;
     assert_eq!(error.kind(), PropagationErrorKind::Returned);
     assert!(error.to_string().contains("did not verify"), "{error}");
     // The same name with another key.
     let impostor = returning(&[&Workload::new("stock").header(&["count"]).await]).await;
-    assert_eq!(refused(&lab, &lab.known(), impostor).await.kind(), PropagationErrorKind::Returned);
+    assert_eq!(refused(&lab, &lab.known(impostor), impostor).await.kind(), PropagationErrorKind::Returned);
 }
 
 #[tokio::test]
@@ -313,7 +340,7 @@ async fn an_old_lineage_is_refused() {
     let old = Workload { kest, ..lab.stock.clone() };
     let replayed = returning(&[&old.header(&["count"]).await]).await;
     // Nothing is sent, so that there is nothing it would have to go on from.
-    let client = OutboundLayer::new(lab.known()).layer(client(false));
+    let client = OutboundLayer::new(lab.known(replayed)).layer(client(false));
     let work = async move { client.oneshot(get(format!("http://{replayed}/"))).await.unwrap_err() };
     let error = lab.orders.kest.scope(work).await;
     assert_eq!(kind(&*error), PropagationErrorKind::Returned);
@@ -326,9 +353,14 @@ async fn an_old_lineage_is_refused() {
 async fn a_verifier_that_leaves_signatures_unchecked_joins_nothing() {
     let lab = Lab::new();
     let blind = kest_core::verify::Verifier::builder().dangerous().skip_signatures().build();
-    let outbound =
-        Outbound::builder().any_host().returned(blind).callee("spiffe://kest.test/*").build().unwrap();
-    let error = refused(&lab, &outbound, lab.stock().await).await;
+    let stock = lab.stock().await;
+    let outbound = Outbound::builder()
+        .any_host()
+        .returned(blind)
+        .callee(stock.to_string(), "spiffe://kest.test/*")
+        .build()
+        .unwrap();
+    let error = refused(&lab, &outbound, stock).await;
     assert_eq!(error.kind(), PropagationErrorKind::Unverified);
 }
 
@@ -358,7 +390,8 @@ async fn what_is_no_lineage_is_refused() {
         vec!["kest.passport=%5B%5D"],
         vec!["kest.claim_check=f47ac10b-58cc-4372-a567-0e02b2c3d479"],
     ] {
-        let error = refused(&lab, &lab.known(), returning(&values).await).await;
+        let service = returning(&values).await;
+        let error = refused(&lab, &lab.known(service), service).await;
         let short: Vec<&str> = values.iter().map(|value| value.get(..60).unwrap_or(value)).collect();
         assert_eq!(error.kind(), PropagationErrorKind::Returned, "{short:?}: {error}");
     }
@@ -385,7 +418,8 @@ async fn a_header_of_ten_megabytes_fails_the_call() {
     let mut answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nkest-lineage: ".to_vec();
     answer.extend(std::iter::repeat_n(b'a', 10 << 20));
     answer.extend(b"\r\n\r\n");
-    let (answer, passport) = lab.calls(&lab.known(), format!("http://{}/", raw(answer).await), false).await;
+    let service = raw(answer).await;
+    let (answer, passport) = lab.calls(&lab.known(service), format!("http://{service}/"), false).await;
     answer.unwrap_err();
     assert_eq!(shape(&passport), "first; last<first");
 }
@@ -404,7 +438,7 @@ async fn trailers_are_believed_no_more_than_headers() {
         ("\r\n".to_owned(), "no lineage"),
     ] {
         let service = raw(format!("{head}{trailers}").into_bytes()).await;
-        let (answer, passport) = lab.calls(&lab.known(), format!("http://{service}/"), false).await;
+        let (answer, passport) = lab.calls(&lab.known(service), format!("http://{service}/"), false).await;
         let error = answer.unwrap_err();
         assert_eq!(kind(&*error), PropagationErrorKind::Returned, "{part}");
         assert!(find(&*error).to_string().contains(part), "{error}");
@@ -412,7 +446,7 @@ async fn trailers_are_believed_no_more_than_headers() {
     }
     // A body that breaks off.
     let broken = raw(head.split("0\r\n").next().unwrap().as_bytes().to_vec()).await;
-    let (answer, passport) = lab.calls(&lab.known(), format!("http://{broken}/"), false).await;
+    let (answer, passport) = lab.calls(&lab.known(broken), format!("http://{broken}/"), false).await;
     answer.unwrap_err();
     assert_eq!(shape(&passport), "first; last<first");
 }
@@ -440,7 +474,8 @@ async fn a_long_lineage_goes_and_comes_back_as_claim_checks() {
         .unwrap();
     let count = any(|| async { op("count", async { "count" }).await.unwrap() });
     let stock = serve(Router::new().fallback(count).layer(layer)).await;
-    let outbound = lab.outbound().callee("spiffe://kest.test/stock").wire(wire).build().unwrap();
+    let outbound =
+        lab.outbound().callee(stock.to_string(), "spiffe://kest.test/stock").wire(wire).build().unwrap();
     let client = OutboundLayer::new(outbound).layer(client(true));
     let work = async {
         for _ in 0..60 {

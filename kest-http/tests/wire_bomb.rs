@@ -9,6 +9,7 @@ use flate2::write::{DeflateEncoder, ZlibEncoder};
 use kest_core::error::PropagationErrorKind;
 use kest_http::Wire;
 use peak_alloc::PeakAlloc;
+use sha2::{Digest as _, Sha256};
 
 #[global_allocator]
 static ALLOCATED: PeakAlloc = PeakAlloc;
@@ -28,6 +29,7 @@ fn bomb(mebibytes: usize, of: u8) -> String {
 fn what_comes_compressed_costs_no_more_than_the_limit_allows() {
     a_bomb_costs_little_more_than_the_limit_and_a_refusal();
     what_is_within_the_limit_costs_little_more_than_its_text();
+    parents_cost_little_more_than_the_text_and_its_entries();
     what_is_dense_costs_little_more_than_its_text_and_its_entries();
 }
 
@@ -72,6 +74,36 @@ fn what_is_within_the_limit_costs_little_more_than_its_text() {
         Wire::default().read_blocking(&[header.as_bytes()]).unwrap_err();
         let peak = ALLOCATED.peak_usage() - before;
         assert!(peak < 2 * MIB + MIB / 4, "{peak} bytes for {item}");
+    }
+}
+
+fn parents_cost_little_more_than_the_text_and_its_entries() {
+    const MIB: usize = 1 << 20;
+    let hash = format!("\"{}\",", "0".repeat(64));
+    // So many parents in an entry, and so many such entries.
+    for (parent, parents, entries, says) in [
+        ("\"\",", 261_000, 1, "more than 65536 bytes"),
+        ("\"\",", 21_000, 12, "names no parents"),
+        ("\"0\",", 16_000, 12, "more than 256 parents"),
+        (&*hash, 970, 12, "more than 256 parents"),
+        (&*hash, 257, 40, "more than 256 parents"),
+    ] {
+        let payload = format!("{{\"parent_ids\":[{}\"0\"]}}", parent.repeat(parents));
+        let entry = format!("a.{}.c", URL_SAFE_NO_PAD.encode_to_string(payload));
+        let tip: String = Sha256::digest(entry.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+        let text = format!("[{}]", vec![format!("\"{entry}\""); entries].join(","));
+        assert!(text.len() <= MIB, "the inflated text is not what is refused");
+        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
+        encoder.write_all(text.as_bytes()).unwrap();
+        let packed = URL_SAFE_NO_PAD.encode_to_string(encoder.finish().unwrap());
+        let header = format!("kest.passport_z={packed},kest.chain_tip={tip}");
+        assert!(header.len() <= 8192, "{} bytes of {parent}", header.len());
+        ALLOCATED.reset_peak_usage();
+        let before = ALLOCATED.current_usage();
+        let error = Wire::default().read_blocking(&[header.as_bytes()]).unwrap_err();
+        let peak = ALLOCATED.peak_usage() - before;
+        assert!(error.to_string().contains(says), "{parent}: {error}");
+        assert!(peak < 3 * MIB + MIB / 4, "{peak} bytes for {parents} of {parent}");
     }
 }
 

@@ -225,6 +225,10 @@ fn texts_that_are_no_array_of_compact_jws() {
         ("[\"a\"]", "names no parents"),
         ("[\"a.b.c\"]", "names no parents"),
         ("[\"a.e30.c\"]", "names no parents"),
+        // What is neither `"0"` nor a hash: `["1"]`, `[0]`, and no list.
+        ("[\"a.eyJwYXJlbnRfaWRzIjpbIjEiXX0.c\"]", "names no parents"),
+        ("[\"a.eyJwYXJlbnRfaWRzIjpbMF19.c\"]", "names no parents"),
+        ("[\"a.eyJwYXJlbnRfaWRzIjoiMCJ9.c\"]", "names no parents"),
     ] {
         let plain = percent(text);
         refused(&wire, &[&format!("kest.passport={plain},kest.chain_tip={tip}")], Malformed, says);

@@ -36,8 +36,8 @@ pub struct HopConfig {
     pub jwt_hosts: Vec<String>,
     /// Whether it asks for lineage back, and gives it.
     pub returned: bool,
-    /// Whose entries may come back over connections that name nobody.
-    pub callees: Vec<String>,
+    /// Which hosts may bring back whose entries over connections that name nobody.
+    pub callees: Vec<(String, String)>,
     /// Whose tokens it demands, for the audience `kest`.
     pub issuer: Option<String>,
     /// Where its claim checks are.

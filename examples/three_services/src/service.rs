@@ -74,8 +74,11 @@ impl Service {
 
     /// A client for one other service: the lineage goes there, and what it did comes back.
     pub(crate) fn client(&self, host: &str, callee: &str) -> Result<ClientWithMiddleware, Failure> {
-        let outbound =
-            Outbound::builder().host(host).returned(self.verifier()?).callee(workload(callee)).build()?;
+        let outbound = Outbound::builder()
+            .host(host)
+            .returned(self.verifier()?)
+            .callee(host, workload(callee))
+            .build()?;
         Ok(outbound.client(reqwest::Client::builder())?)
     }
 

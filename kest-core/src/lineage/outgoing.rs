@@ -108,7 +108,11 @@ impl Outgoing {
     }
 
     /// Joins what the callee has brought back: the next entry of the scope that the call was made in has its tips as
-    /// parents, and no longer those that they come after.
+    /// parents, and no longer those that they come after. Where the callee did nothing, nothing changes.
+    /// Where the lineage of the caller has ended meanwhile, there is a warning.
+    ///
+    /// What it counts for is what `verified` says: verify it with a verifier that is
+    /// [continuing](crate::verify::Verifier::continuing) [what was sent](Self::passport).
     ///
     /// # Errors
     /// When a tip that came back does not come after what was sent: it is the history of some other call.
@@ -128,9 +132,15 @@ impl Outgoing {
             ));
         }
         let Some(scope) = &self.scope else { return Ok(()) };
-        let base: Tips =
-            self.sent.iter().filter(|sent| tips.iter().any(|tip| descends(tip, sent))).cloned().collect();
-        Arc::clone(scope).still_open().come_back(&base, tips);
+        let mut scope = Arc::clone(scope).still_open();
+        while !scope.come_back(&self.sent, tips) {
+            let above = Arc::clone(&scope).still_open();
+            if Arc::ptr_eq(&above, &scope) {
+                scope.come_back_late(&self.sent, tips);
+                break;
+            }
+            scope = above;
+        }
         Ok(())
     }
 }

@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 use super::outgoing::Jwt;
 use crate::canonical::CanonicalError;
 use crate::clock::random_trace_id;
-use crate::passport::{Node, Passport, Tips};
+use crate::passport::{Node, Passport, Tips, descends};
 use crate::runtime::Kest;
 
 /// On whose behalf code runs. Values are shared by the whole lineage below.
@@ -124,9 +124,33 @@ impl Scope {
         self.state.lock().absorb(parents, std::slice::from_ref(entry));
     }
 
-    /// Puts tips that came back from elsewhere in the place of those they come after.
-    pub(crate) fn come_back(&self, base: &[Arc<Node>], tips: &[Arc<Node>]) {
-        self.state.lock().absorb(base, tips);
+    /// Puts tips that came back from elsewhere in the place of those they come after. False where the scope is closed,
+    /// and they would change it.
+    #[must_use]
+    pub(crate) fn come_back(&self, sent: &[Arc<Node>], tips: &[Arc<Node>]) -> bool {
+        let mut state = self.state.lock();
+        let new = state.not_yet(sent, tips);
+        if state.closed && !new.is_empty() {
+            return false;
+        }
+        state.take(new);
+        true
+    }
+
+    /// [`Self::come_back`] where the whole lineage has ended: code that still holds the scope goes on from there.
+    pub(crate) fn come_back_late(&self, sent: &[Arc<Node>], tips: &[Arc<Node>]) {
+        let mut state = self.state.lock();
+        let new = state.not_yet(sent, tips);
+        if new.is_empty() {
+            return;
+        }
+        state.take(new);
+        drop(state);
+        tracing::warn!(
+            target: "kest",
+            "a lineage came back after the end of the one that the call was made in; its entries stand in no passport: \
+             read the answer to its end before that lineage ends"
+        );
     }
 
     /// Ends the scope: its tips flow to the nearest ancestor that is still open.
@@ -234,6 +258,22 @@ impl Drop for Scope {
 }
 
 impl State {
+    /// Those of `tips` that came after what was sent and that nothing here has gone on from.
+    fn not_yet(&self, sent: &[Arc<Node>], tips: &[Arc<Node>]) -> Tips {
+        let is_old = |tip: &Arc<Node>| {
+            contains(sent, tip)
+                || contains(&self.tips, tip)
+                || self.tips.iter().any(|later| descends(later, tip))
+        };
+        tips.iter().filter(|tip| !is_old(tip)).cloned().collect()
+    }
+
+    /// Puts new tips in the place of those they come after.
+    fn take(&mut self, new: Tips) {
+        self.tips.retain(|tip| !new.iter().any(|later| descends(later, tip)));
+        self.tips.extend(new);
+    }
+
     /// `tips = tips − base ∪ new`. Where nothing happened since `base`, nothing changes.
     fn absorb(&mut self, base: &[Arc<Node>], new: &[Arc<Node>]) {
         if new.iter().all(|tip| contains(base, tip)) {

@@ -94,6 +94,12 @@ impl<'a> Pass<'a> {
         let trust = self.trust(index, entry, parents, grant)?;
         let taints = self.taints(index, entry, parents, grant)?;
         self.completes(index, entry)?;
+        if let Some(known) = self.verifier.options.continues.as_ref().and_then(|all| all.get(&parsed.hash)) {
+            // INVARIANT: what goes on from a lineage of this process derives from what that counts for here.
+            self.compare(index, entry, known.trust(), known.taints());
+            self.nodes.push(Arc::clone(known));
+            return Ok(());
+        }
         self.compare(index, entry, trust, &taints);
         let above = parents.iter().filter_map(|parent| self.nodes.get(*parent)).cloned().collect();
         self.nodes.push(Node::new(jws, parsed.hash, above, trust, taints));

@@ -1,5 +1,6 @@
 //! What a passport is verified against.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -10,6 +11,7 @@ use super::remember::Remembered;
 use crate::config::Config;
 use crate::error::ConfigurationError;
 use crate::jws::unhex;
+use crate::passport::{Node, Passport};
 use crate::text::Quoted;
 use crate::trust::TrustModel;
 
@@ -40,6 +42,23 @@ pub(super) struct Options {
     pub(super) threads: Option<usize>,
     pub(super) accept_mock: bool,
     pub(super) skip_signatures: bool,
+    pub(super) continues: Option<Continued>,
+}
+
+/// What entries of this process count for, by their hash.
+#[derive(Clone)]
+pub(super) struct Continued(Arc<HashMap<[u8; 32], Arc<Node>>>);
+
+impl Continued {
+    pub(super) fn get(&self, hash: &[u8; 32]) -> Option<&Arc<Node>> {
+        self.0.get(hash)
+    }
+}
+
+impl fmt::Debug for Continued {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Continued").field("entries", &self.0.len()).finish()
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -161,6 +180,17 @@ impl Verifier {
         let mut other = self.clone();
         other.options.expected_tip = Some(parse_tip(tip)?);
         Ok(other)
+    }
+
+    /// The same verifier for what goes on from a lineage of this process. Everything is checked as ever; but where an
+    /// entry is one of `passport`, it counts for what it counts for there, with the taints that it has there, and so
+    /// does what comes after it. Whatever the verifier would make of it by itself: a lineage that was
+    /// [capped](super::VerifiedPassport::capped) here, or keeps a taint here, does not come back without.
+    #[must_use]
+    pub fn continuing(&self, passport: &Passport) -> Self {
+        let mut other = self.clone();
+        other.options.continues = Some(Continued(Arc::new(passport.nodes())));
+        other
     }
 
     /// The same verifier with a memory, see [`VerifierBuilder::remember`]. One that has a memory keeps its own.

@@ -134,7 +134,8 @@ impl IdentityLayerBuilder {
         self.tokens(BearerVerifierBuilder::ignore_cnf)
     }
 
-    /// Lets requests without a token pass, as what their lineage says. A token that is there must be good all the same.
+    /// Lets requests without a token pass, as what their lineage says; without a [`LineageLayer`](crate::LineageLayer)
+    /// they serve the outside all the same, and start no lineage as `internal`. A token that is there must be good.
     pub fn optional(mut self) -> Self {
         self.optional = true;
         self

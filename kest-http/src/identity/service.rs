@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Request, Response};
 use http_body::Body;
-use kest_core::lineage::{Jwt, scope};
+use kest_core::lineage::{Jwt, OnBehalfOf, Scoped, scope};
 use kest_providers::identity::BearerVerifier;
 use tower_service::Service;
 
@@ -78,7 +78,8 @@ async fn answer<S, B, R>(
     request.extensions_mut().remove::<Authenticated>();
     let token = match bearer(request.headers()) {
         Ok(Some(token)) => token,
-        Ok(None) if settings.optional => return desk.serve(inner, request, Returning::No).await,
+        // INVARIANT: who sends no token may do no more than who does: both come from outside.
+        Ok(None) if settings.optional => return serve(desk, inner, request, Validated::Nobody).await,
         Ok(None) => {
             let why = "the service takes no requests without a token; send `Authorization: Bearer <token>`";
             let problem = Problem::new(ProblemKind::MissingToken, why);
@@ -91,14 +92,39 @@ async fn answer<S, B, R>(
         Err(problem) => return desk.refuse(problem.answer(request.headers())),
     };
     request.extensions_mut().insert(authenticated);
-    scope(desk.serve(inner, request, Returning::No)).authenticated(said, token).await;
+    serve(desk, inner, request, Validated::Somebody(Box::new(said), token)).await;
+}
+
+/// What was found out about a request.
+#[derive(Clone)]
+enum Validated {
+    Nobody,
+    Somebody(Box<OnBehalfOf>, Jwt),
+}
+
+impl Validated {
+    fn scope<F: Future>(&self, future: F) -> Scoped<F> {
+        match self.clone() {
+            Self::Nobody => scope(future).ingress(),
+            Self::Somebody(said, token) => scope(future).authenticated(*said, token),
+        }
+    }
+}
+
+/// Runs the service, and then its body, in scopes of their own: what the handler has done stands in the lineage of the
+/// request when its head goes out.
+async fn serve<S, B, R>(desk: Desk<S::Error, R::Error>, inner: S, request: Request<B>, who: Validated)
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    R: Body<Data = Bytes>,
+{
+    if let Some(begun) = who.scope(desk.begin(inner, request, Returning::NotOurs)).await {
+        who.scope(desk.go_on(begun)).await;
+    }
 }
 
 impl Settings {
-    async fn authenticate(
-        &self,
-        token: &Jwt,
-    ) -> Result<(kest_core::lineage::OnBehalfOf, Authenticated), Problem> {
+    async fn authenticate(&self, token: &Jwt) -> Result<(OnBehalfOf, Authenticated), Problem> {
         let token = self.tokens.verify(token.reveal()).await.map_err(|error| {
             if error.is_unavailable() {
                 // Names of servers are nothing for strangers.
@@ -123,13 +149,21 @@ fn bearer(headers: &HeaderMap) -> Result<Option<Jwt>, Problem> {
         let why = "there is more than one `Authorization` header; send one";
         return Err(Problem::new(ProblemKind::MalformedCredentials, why));
     }
-    // RFC 9110 §11.1: schemes have no case.
-    let Some((scheme, rest)) = value.as_bytes().split_at_checked(6) else { return Ok(None) };
-    if !scheme.eq_ignore_ascii_case(b"bearer") || rest.first().is_some_and(|byte| *byte != b' ') {
+    // RFC 9110 §5.6.2, §11.1: a scheme is a `token`, and has no case.
+    let text = value.as_bytes().trim_ascii_start();
+    let is_tchar = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    let end = text.iter().position(|byte| !is_tchar(byte)).unwrap_or(text.len());
+    let (scheme, rest) = text.split_at_checked(end).unwrap_or((text, b""));
+    if !scheme.eq_ignore_ascii_case(b"bearer") {
         return Ok(None);
     }
     let bad = || Problem::new(ProblemKind::InvalidToken, "the bearer token is empty, or no token");
-    let token = rest.trim_ascii_start();
+    // RFC 9110 §11.4: `1*SP`. What is nearly that is a token that is not good, and not none.
+    let Some(token) = rest.strip_prefix(b" ").filter(|_| text.len() == value.len()) else {
+        return Err(bad());
+    };
+    let spaces = token.iter().take_while(|byte| **byte == b' ').count();
+    let token = token.get(spaces..).unwrap_or_default();
     // `b64token`.
     let fits = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(byte);
     if token.is_empty() || !token.iter().all(fits) {
@@ -168,6 +202,13 @@ mod tests {
             b"Bearer a, Bearer b",
             b"Bearer \xff",
             b"Bearer \"a\"",
+            b"Bearer\tx",
+            b"Bearer \tx",
+            b"bearer,x",
+            b"Bearer=x",
+            b"Bearer\"x\"",
+            b" Bearer x",
+            b"\tBearer x",
         ] {
             assert_eq!(read(&[bad]), Err(ProblemKind::InvalidToken), "{bad:?}");
         }

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use kest_core::Kest;
 use kest_core::error::{ConfigurationError, ConfigurationErrorKind};
-use kest_core::verify::Verifier;
+use kest_core::verify::{Remembered, Verifier};
 use tower_layer::Layer;
 
-use super::service::{LineageService, Settings};
+use super::service::{LineageService, ReturnTo, Settings};
 use crate::bind::Binding;
 use crate::receive::{Clock, Gate, Receiver};
 use crate::wire::Wire;
@@ -49,14 +49,18 @@ use crate::wire::Wire;
 /// count for [`unbound_ceiling`](LineageLayerBuilder::unbound_ceiling) at most, on nobody's behalf, and for ten
 /// minutes. `kest.user` and its like in baggage count for nothing, unless `[propagation] trust_baggage_identity` is
 /// set, and `kest.jwt` neither: a token is validated by [`IdentityLayer`](crate::IdentityLayer), which goes inside of this
-/// layer. **Without** lineage the service runs in a scope of its own, whose roots are `unauthenticated`.
+/// layer. **Without** lineage the service runs in a scope of its own, whose roots are `unauthenticated`. A tip under the
+/// mock key, where the verifier takes those, binds nobody, and counts for as little.
+///
+/// One layer is enough: a request that has passed one and comes to another is refused with 500.
 ///
 /// The body of a response runs in the scope too: what a streamed body calls is of the same lineage.
 ///
 /// Verification takes place where the request is polled if the passport has at most 32 entries and no key has to be
 /// fetched ([`Verifier::may_block`]), else on a thread that may block. Passports that are inflated, redeemed or verified
 /// on such a thread are limited to [`verifications_at_once`](LineageLayerBuilder::verifications_at_once); the others
-/// wait, holding nothing but their headers, and are refused with 503 after five seconds.
+/// wait, holding little but their headers, and are refused with 503 after five seconds. Signatures that were good are
+/// [remembered](LineageLayerBuilder::remember), and checked once.
 #[derive(Clone, Debug)]
 pub struct LineageLayer {
     settings: Arc<Settings>,
@@ -77,9 +81,10 @@ impl LineageLayer {
             skew: Duration::from_secs(30),
             require_bound: false,
             require_lineage: false,
-            return_lineage: false,
+            return_to: None,
             accept_unverified: false,
             at_once: 32,
+            remembered: None,
             clock: Clock::system(),
         }
     }
@@ -107,11 +112,15 @@ pub struct LineageLayerBuilder {
     skew: Duration,
     require_bound: bool,
     require_lineage: bool,
-    return_lineage: bool,
+    return_to: Option<ReturnTo>,
     accept_unverified: bool,
     at_once: usize,
+    remembered: Option<Remembered>,
     clock: Clock,
 }
+
+/// Entries that a layer remembers by default.
+const REMEMBERED: usize = 10_000;
 
 impl LineageLayerBuilder {
     /// How lineage is read and written; by default with the limits of spec §17 and the cache of the `Kest`.
@@ -125,7 +134,8 @@ impl LineageLayerBuilder {
     /// of [`Authority::new`](kest_core::verify::Authority::new)). Can be said several times.
     ///
     /// Whoever has seen such a lineage can send it again, for as long as its tips are younger than
-    /// [`max_age`](Self::max_age).
+    /// [`max_age`](Self::max_age). That is everybody to whom an allowed workload gives its lineage back: allow none whose
+    /// layer has [`return_lineage_to_anybody`](Self::return_lineage_to_anybody).
     pub fn allow(mut self, workloads: impl Into<String>) -> Self {
         self.allowed.push(workloads.into());
         self
@@ -169,11 +179,23 @@ impl LineageLayerBuilder {
 
     /// Gives the lineage back to callers who ask for it (`kest-return: 1`), with what the service has added: in the
     /// response header `kest-lineage`, and for gRPC and bodies without a known length in a trailer of that name, where
-    /// the caller takes trailers. Refusals carry none.
+    /// the caller takes trailers. Refusals carry none. What has lineage may not be stored on the way
+    /// (`Cache-Control: no-store`).
     ///
-    /// Every caller who asks can then read the entries of the calls that its request led to.
+    /// Only callers who are known get it: whose lineage is bound, or whom the connection proves
+    /// ([`PeerIdentity`](crate::PeerIdentity)). They can then read the entries of the calls that their request led to, and
+    /// send them to services that [allow](Self::allow) this one.
     pub fn return_lineage(mut self) -> Self {
-        self.return_lineage = true;
+        self.return_to.get_or_insert(ReturnTo::Known);
+        self
+    }
+
+    /// The same for callers whom nobody knows.
+    ///
+    /// The tip of what they get is an entry of this service. Every service that [allows](Self::allow) it, without mutual
+    /// TLS, believes them as it would this one, until the tip is too old.
+    pub fn return_lineage_to_anybody(mut self) -> Self {
+        self.return_to = Some(ReturnTo::Anybody);
         self
     }
 
@@ -181,6 +203,17 @@ impl LineageLayerBuilder {
     /// Each takes a few MiB at most.
     pub fn verifications_at_once(mut self, limit: usize) -> Self {
         self.at_once = limit;
+        self
+    }
+
+    /// Where entries are remembered whose signatures were good, so that a lineage that comes again costs its new entries
+    /// alone; by default a memory of this layer for 10,000 entries, which take some 20 MB. Layers that are given clones
+    /// of one memory share it, and `Remembered::new(0)` remembers nothing. A verifier that was built with a memory keeps
+    /// its own.
+    ///
+    /// What is believed does not depend on it: see [`Remembered`].
+    pub fn remember(mut self, remembered: Remembered) -> Self {
+        self.remembered = Some(remembered);
         self
     }
 
@@ -232,12 +265,14 @@ impl LineageLayerBuilder {
             ));
         }
         binding.nothing_binds = skips;
+        binding.takes_mock = self.verifier.accepts_mock();
         let wire = self.wire.unwrap_or_else(|| match self.kest.cache() {
             Some(cache) => Wire::builder().cache(Arc::clone(cache)).build(),
             None => Wire::default(),
         });
+        let remembered = self.remembered.unwrap_or_else(|| Remembered::new(REMEMBERED));
         let receiver = Receiver {
-            verifier: self.verifier,
+            verifier: self.verifier.remembering(&remembered),
             binding,
             max_age: self.max_age,
             require_lineage: self.require_lineage,
@@ -246,7 +281,7 @@ impl LineageLayerBuilder {
             gate: Gate::new(self.at_once, Duration::from_secs(5)),
             wire: wire.clone(),
         };
-        let returns = self.return_lineage.then_some(wire);
+        let returns = self.return_to.map(|to| (wire, to));
         Ok(LineageLayer { settings: Arc::new(Settings { kest: self.kest, receiver, returns }) })
     }
 }

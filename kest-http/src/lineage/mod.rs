@@ -7,5 +7,5 @@ mod service;
 
 pub use self::info::{LineageInfo, Standing};
 pub use self::layer::{DangerousLineageLayerBuilder, LineageLayer, LineageLayerBuilder};
-pub(crate) use self::returning::Returning;
+pub(crate) use self::returning::{LINEAGE, Owed, Returning, UNCHANGED};
 pub use self::service::LineageService;

@@ -11,7 +11,7 @@ use kest_core::Kest;
 use kest_core::lineage::scope;
 use tower_service::Service;
 
-use super::info::LineageInfo;
+use super::info::{LineageInfo, Standing};
 use super::returning::Returning;
 use crate::body::{Desk, LayerBody, LayerFuture};
 use crate::peer::PeerIdentity;
@@ -24,8 +24,25 @@ use crate::wire::Wire;
 pub(super) struct Settings {
     pub(super) kest: Kest,
     pub(super) receiver: Receiver,
-    /// How lineage goes back, if it does.
-    pub(super) returns: Option<Wire>,
+    /// How lineage goes back, if it does, and to whom.
+    pub(super) returns: Option<(Wire, ReturnTo)>,
+}
+
+/// Who may have the lineage that their request led to.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum ReturnTo {
+    /// Whoever is bound, or proved by the connection.
+    Known,
+    Anybody,
+}
+
+impl ReturnTo {
+    fn may_have(self, info: &LineageInfo) -> bool {
+        match (self, info.standing()) {
+            (Self::Anybody, _) | (Self::Known, Standing::Bound) => true,
+            (Self::Known, Standing::Absent | Standing::Unbound) => info.peer().is_some(),
+        }
+    }
 }
 
 /// A service behind a [`LineageLayer`](super::LineageLayer).
@@ -85,11 +102,15 @@ async fn answer<S, B, R>(
         Ok(received) => received,
         Err(problem) => return desk.refuse(problem.answer(request.headers())),
     };
-    request.extensions_mut().insert(LineageInfo::new(lineage.as_ref(), peer));
+    let info = LineageInfo::new(lineage.as_ref(), peer);
     let returning = match &settings.returns {
-        Some(wire) => Returning::asked(&request, wire),
-        None => Returning::No,
+        Some((wire, to)) if to.may_have(&info) => {
+            let received = lineage.as_ref().map(|believed| believed.passport.passport().clone());
+            Returning::asked(&request, wire, received.unwrap_or_default())
+        }
+        Some(_) | None => Returning::No,
     };
+    request.extensions_mut().insert(info);
     let served = desk.serve(inner, request, returning);
     let scoped = match &lineage {
         Some(believed) => believed.passport.scope(served),
@@ -101,8 +122,17 @@ async fn answer<S, B, R>(
     scoped.apart().under(settings.kest.clone()).upstream(said).await;
 }
 
-/// What is said on whose behalf inside of the layer would be said outside of it.
+/// What is said on whose behalf inside of the layer would be said outside of it, or what happens inside of two would
+/// not all go back.
 fn misplaced<B>(request: &Request<B>) -> Option<Problem> {
+    if request.extensions().get::<LineageInfo>().is_some() {
+        tracing::error!(
+            target: "kest",
+            "a `LineageLayer` stands inside of another: one of them is enough, take the other away"
+        );
+        let why = "the service has two lineage layers, one inside of the other";
+        return Some(Problem::new(ProblemKind::Misconfigured, why));
+    }
     #[cfg(feature = "oidc")]
     if request.extensions().get::<crate::identity::Authenticated>().is_some() {
         tracing::error!(
@@ -114,7 +144,5 @@ fn misplaced<B>(request: &Request<B>) -> Option<Problem> {
             "the service's layers stand in the wrong order",
         ));
     }
-    #[cfg(not(feature = "oidc"))]
-    let _ = (request, ProblemKind::Misconfigured);
     None
 }

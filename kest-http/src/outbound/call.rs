@@ -49,6 +49,13 @@ impl Call {
     pub(crate) fn plan(self, target: &Target, headers: &mut HeaderMap) -> Result<Plan, PropagationError> {
         let settings = &self.outbound.settings;
         headers::take_ours_away(headers);
+        if target.is_nowhere() {
+            return Err(PropagationError::new(
+                PropagationErrorKind::HostNotNamed,
+                "the request's URI names no host, and the call was not made; give it one with scheme and host, or say \
+                 where the client goes with `OutboundLayer::to_origin`",
+            ));
+        }
         let named = self.outbound.may_have_lineage(target);
         if !named && settings.refuse_unnamed {
             return Err(PropagationError::new(

@@ -31,6 +31,11 @@ pub enum OutboundError {
         /// What is wrong with it.
         source: AuthorityError,
     },
+    /// A ceiling over 100.
+    Ceiling {
+        /// The ceiling.
+        found: u8,
+    },
     /// Settings for what comes back, and nothing is asked back.
     NothingReturned,
     /// Lineage is asked back of a client that cannot join it.
@@ -55,6 +60,9 @@ impl fmt::Display for OutboundError {
                 "no host is named that may receive lineage; name it with `.host(…)`, or say `.any_host()`",
             ),
             Self::Callee { source } => write!(f, "the callee cannot be used: {source}"),
+            Self::Ceiling { found } => {
+                write!(f, "the ceiling of what comes back is `{found}`; scores go from 0 to 100")
+            }
             Self::NothingReturned => f.write_str(
                 "settings for lineage that comes back need a verifier; add `.returned(verifier)`",
             ),
@@ -72,6 +80,7 @@ impl StdError for OutboundError {
             Self::Host { .. }
             | Self::Origin { .. }
             | Self::NoHost
+            | Self::Ceiling { .. }
             | Self::NothingReturned
             | Self::CannotJoin => None,
         }

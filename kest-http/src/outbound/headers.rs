@@ -1,6 +1,6 @@
 //! Headers of a request, before anything of ours is in them.
 
-use http::header::{AUTHORIZATION, TE};
+use http::header::{AUTHORIZATION, COOKIE, HOST, PROXY_AUTHORIZATION, TE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use kest_core::error::{PropagationError, PropagationErrorKind};
 use kest_core::lineage::Jwt;
@@ -8,8 +8,11 @@ use opentelemetry::propagation::Injector;
 use opentelemetry::{Context, global};
 
 use super::{ASKS, RETURNED};
+use crate::Parcel;
 
 const BAGGAGE: HeaderName = HeaderName::from_static("baggage");
+/// What a propagator has no say in.
+const NOT_ITS: [HeaderName; 4] = [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE, HOST];
 /// W3C Trace Context §3.2.
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
@@ -65,13 +68,13 @@ pub(super) fn inject(headers: &mut HeaderMap) -> Option<String> {
     }
     let mut written = Written(HeaderMap::new());
     global::get_text_map_propagator(|propagator| {
-        propagator.inject_context(&Context::current(), &mut written)
+        // Of ours, a `KestPropagator` among them would write what is written below.
+        propagator.inject_context(&Context::current_with_value(Parcel::new()), &mut written)
     });
     let baggage = written.0.remove(BAGGAGE).and_then(|value| value.to_str().map(str::to_owned).ok());
     take_ours_away(&mut written.0);
     for (name, value) in written.0 {
-        // `Authorization` or `Host` are nothing that a propagator has a say in.
-        if let Some(name) = name.filter(|name| !headers.contains_key(name) && name != AUTHORIZATION) {
+        if let Some(name) = name.filter(|name| !headers.contains_key(name) && !NOT_ITS.contains(name)) {
             headers.insert(name, value);
         }
     }

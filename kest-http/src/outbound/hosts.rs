@@ -41,7 +41,7 @@ impl HostName {
         Ok(Self { host: Host::parse(host).ok_or_else(refuse)?, port })
     }
 
-    fn names(&self, target: &Target) -> bool {
+    pub(super) fn names(&self, target: &Target) -> bool {
         let Some((host, port)) = &target.place else { return false };
         if self.host != *host {
             return false;
@@ -87,6 +87,11 @@ impl Target {
     #[cfg(feature = "reqwest")]
     pub(super) fn nowhere() -> Self {
         Self { scheme: None, place: None }
+    }
+
+    /// Whether the URI says nothing of where it goes, as one of a path alone (RFC 9112 §3.2.1).
+    pub(super) fn is_nowhere(&self) -> bool {
+        self.scheme.is_none() && self.place.is_none()
     }
 
     /// Whether the request goes over TLS, or does not leave the machine.

@@ -37,7 +37,7 @@ mod service;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kest_core::verify::{Authority, Grant, Verifier};
+use kest_core::verify::{Authority, Grant, Remembered, Verifier};
 
 pub use self::body::ReturnedBody;
 #[cfg(feature = "grpc")]
@@ -88,11 +88,24 @@ enum Hosts {
 #[derive(Debug)]
 struct Returned {
     verifier: Verifier,
-    callees: Vec<Authority>,
+    callees: Vec<Callee>,
     ceiling: u8,
     max_age: Duration,
     tolerate_missing: bool,
 }
+
+/// Whose entries a host may bring back.
+#[derive(Debug)]
+struct Callee {
+    host: HostName,
+    /// INVARIANT: has rules.
+    workloads: Authority,
+}
+
+/// As [`LineageLayer`](crate::LineageLayer) remembers.
+const REMEMBERED: usize = 10_000;
+const CEILING: u8 = 40;
+const MAX_AGE: Duration = Duration::from_hours(1);
 
 impl Outbound {
     /// Begins with no host named.
@@ -107,8 +120,8 @@ impl Outbound {
             wire: None,
             verifier: None,
             callees: Vec::new(),
-            ceiling: 40,
-            max_age: Duration::from_hours(1),
+            ceiling: None,
+            max_age: None,
             tolerate_missing: false,
         }
     }
@@ -142,9 +155,9 @@ pub struct OutboundBuilder {
     refuse_unnamed: bool,
     wire: Option<Wire>,
     verifier: Option<Verifier>,
-    callees: Vec<String>,
-    ceiling: u8,
-    max_age: Duration,
+    callees: Vec<(String, String)>,
+    ceiling: Option<u8>,
+    max_age: Option<Duration>,
     tolerate_missing: bool,
 }
 
@@ -211,31 +224,40 @@ impl OutboundBuilder {
     /// last entries as parents. The service's layer must give it back, see
     /// [`LineageLayer`](crate::LineageLayer).
     ///
-    /// What comes back must go on from what was sent, and its last entries must be of whoever answered: the
-    /// peer that the connection authenticated, or a [callee](Self::callee). Otherwise it counts for
-    /// [at most 40](Self::unbound_ceiling), and where nothing was sent that it could go on from, it is refused.
-    /// An answer without lineage is an error if it is a success; see [`Self::tolerate_unreturned`].
+    /// What comes back must go on from what was sent, and counts for no more than that does here. Its last entries must
+    /// be of whoever answered: the peer that the connection authenticated, or a [callee](Self::callee). Otherwise it
+    /// counts for [at most 40](Self::unbound_ceiling). Where nothing was sent that it could go on from, only what the
+    /// authenticated peer signed is joined, and all else refused: it may be of any other call.
+    /// An answer without lineage is an error if it is a success; see [`Self::tolerate_unreturned`]. When these errors
+    /// arise the call has been made ([`PropagationError::call_was_made`]).
+    ///
+    /// The verifier has to know the keys of everybody in the lineage, this service and its callers included. Unless it
+    /// has a memory, it gets one of 10,000 entries.
+    ///
+    /// [`PropagationError::call_was_made`]: kest_core::error::PropagationError::call_was_made
     pub fn returned(mut self, verifier: Verifier) -> Self {
         self.verifier = Some(verifier);
         self
     }
 
-    /// Names whose entries may come back although the connection does not say who answers: a workload id, a trust
-    /// domain, or a prefix that ends with `/*`, as [`Authority::new`] reads them.
-    pub fn callee(mut self, pattern: impl Into<String>) -> Self {
-        self.callees.push(pattern.into());
+    /// Names whose entries may come back from a host although the connection does not say who answers: a workload id, a
+    /// trust domain, or a prefix that ends with `/*`, as [`Authority::new`] reads them. The host is written as for
+    /// [`Self::host`], and has to be named there too. Another host that sends back entries of these workloads, which
+    /// it may have seen anywhere, is none of them.
+    pub fn callee(mut self, host: impl Into<String>, pattern: impl Into<String>) -> Self {
+        self.callees.push((host.into(), pattern.into()));
         self
     }
 
     /// What a lineage counts for that came back from nobody known: 40.
     pub fn unbound_ceiling(mut self, ceiling: u8) -> Self {
-        self.ceiling = ceiling;
+        self.ceiling = Some(ceiling);
         self
     }
 
     /// How old the last entry may be that comes back: one hour. A longer call needs more.
     pub fn returned_max_age(mut self, max_age: Duration) -> Self {
-        self.max_age = max_age;
+        self.max_age = Some(max_age);
         self
     }
 
@@ -249,7 +271,8 @@ impl OutboundBuilder {
     /// The settings.
     ///
     /// # Errors
-    /// When a host or a callee cannot be read, or none is named.
+    /// When a host or a callee cannot be read, no host is named, the ceiling is over 100, or there are settings for what
+    /// comes back and nothing is asked back.
     pub fn build(self) -> Result<Outbound, OutboundError> {
         let names =
             |hosts: &[String]| hosts.iter().map(|host| HostName::parse(host)).collect::<Result<Vec<_>, _>>();
@@ -260,18 +283,27 @@ impl OutboundBuilder {
             (false, true) if jwt_hosts.is_empty() => return Err(OutboundError::NoHost),
             (false, _) => Hosts::Named(named),
         };
-        if self.verifier.is_none() && (!self.callees.is_empty() || self.tolerate_missing) {
+        let for_return = !self.callees.is_empty()
+            || self.tolerate_missing
+            || self.ceiling.is_some()
+            || self.max_age.is_some();
+        if self.verifier.is_none() && for_return {
             return Err(OutboundError::NothingReturned);
         }
-        let callee = |pattern: &String| {
-            Authority::new([(pattern, Grant::own())]).map_err(|source| OutboundError::Callee { source })
+        if let Some(found) = self.ceiling.filter(|ceiling| *ceiling > 100) {
+            return Err(OutboundError::Ceiling { found });
+        }
+        let callee = |(host, pattern): &(String, String)| {
+            let workloads = Authority::new([(pattern, Grant::own())])
+                .map_err(|source| OutboundError::Callee { source })?;
+            Ok(Callee { host: HostName::parse(host)?, workloads })
         };
         let callees = self.callees.iter().map(callee).collect::<Result<_, _>>()?;
         let returned = self.verifier.map(|verifier| Returned {
-            verifier,
+            verifier: verifier.remembering(&Remembered::new(REMEMBERED)),
             callees,
-            ceiling: self.ceiling,
-            max_age: self.max_age,
+            ceiling: self.ceiling.unwrap_or(CEILING),
+            max_age: self.max_age.unwrap_or(MAX_AGE),
             tolerate_missing: self.tolerate_missing,
         });
         let settings = Settings {

@@ -12,7 +12,10 @@ use super::hosts::Target;
 
 /// Lineage for the calls of a `reqwest` client. Made with the client, by [`Outbound::client`].
 ///
-/// What a call takes along is what there is when its future is first polled.
+/// What a call takes along is what there is when its future is first polled. Its errors are those of the client, and
+/// [`PropagationError`](kest_core::error::PropagationError) in [`Error::Middleware`]; whether the call had been made by
+/// then says [`call_was_made`](kest_core::error::PropagationError::call_was_made). Middleware that retries stands after
+/// this one, so that it sees none of these errors.
 #[derive(Debug, Clone)]
 pub struct OutboundMiddleware {
     outbound: Outbound,

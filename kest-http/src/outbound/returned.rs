@@ -1,5 +1,6 @@
 //! What a service sends back: verified, bound to whoever answered, and joined.
 
+use std::collections::HashSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
@@ -8,11 +9,14 @@ use kest_core::entry::KestEntry;
 use kest_core::error::{PropagationError, PropagationErrorKind};
 use kest_core::lineage::Outgoing;
 use kest_core::verify::{Grant, UnverifiedPassport, Verdict, VerifiedPassport, Verifier, VerifyError};
+use kest_core::{Passport, PassportEntry};
 
 use super::body::ReturnedBody;
 use super::headers::take_returned;
 use super::hosts::Target;
-use super::{Outbound, Returned};
+use super::{Callee, Outbound, Returned};
+use crate::bind;
+use crate::lineage::UNCHANGED;
 use crate::{PeerIdentity, Wire};
 
 /// As for what comes in (spec §12).
@@ -80,12 +84,17 @@ impl Joining {
     ) -> Result<(), PropagationError> {
         let Some(returned) = &self.outbound.settings.returned else { return Ok(()) };
         let values: Vec<&[u8]> = values.iter().map(HeaderValue::as_bytes).collect();
+        let sent = self.outgoing.passport();
+        if is_unchanged(&values, &sent) {
+            return Ok(());
+        }
         let arrived = self.wire.read(&values).await.map_err(|error| self.refuse("cannot be read", error))?;
         let Some(lineage) = arrived.lineage.filter(|lineage| !lineage.is_empty()) else {
             let what = "a `kest-lineage` header without lineage".to_owned();
             return Err(self.error(PropagationErrorKind::Returned, what));
         };
-        let verifier = returned.verifier.for_ingress(now_ms(), returned.max_age, SKEW);
+        let lineage = after(&sent, &lineage);
+        let verifier = returned.verifier.for_ingress(now_ms(), returned.max_age, SKEW).continuing(&sent);
         let Some(verified) = verify(lineage, verifier).await else {
             let what = "a lineage whose verification panicked; please report it".to_owned();
             return Err(self.error(PropagationErrorKind::Returned, what));
@@ -114,23 +123,30 @@ impl Joining {
         let tips = verified.tips();
         let is_callee = |entry: &KestEntry| {
             let principal = entry.anchored_as();
+            let named = |callee: &Callee| {
+                callee.host.names(&self.target) && callee.workloads.grant(&principal) == Grant::own()
+            };
+            // Where nothing was sent, the entries of a workload that is named may be of any other call.
             peer.is_some_and(|peer| peer.id() == principal)
-                || returned.callees.iter().any(|callee| callee.grant(&principal) == Grant::own())
+                || (!sent.is_empty() && returned.callees.iter().any(named))
         };
+        // Everybody has the mock key.
+        let is_mock = |tip: &PassportEntry| returned.verifier.accepts_mock() && bind::is_mock(tip.jws());
+        let made_up = tips.iter().any(|tip| !sent.contains(&tip.hash()) && is_mock(tip));
         // INVARIANT: `tips` and `tip_entries` are the same entries in the same order.
         let stranger = tips
             .iter()
             .zip(verified.tip_entries())
-            .find(|(tip, entry)| !sent.contains(&tip.hash()) && !is_callee(entry))
+            .find(|(tip, entry)| !sent.contains(&tip.hash()) && (is_mock(tip) || !is_callee(entry)))
             .map(|(_, entry)| entry.to_string());
         let Some(stranger) = stranger else { return Ok(verified) };
         if sent.is_empty() {
             return Err(self.error(
                 PropagationErrorKind::Unbound,
                 format!(
-                    "a lineage that ends with {stranger}, which is bound to nobody: the connection does not say who \
-                     answers, nothing was sent that it could go on from, and no callee is named; name the service's \
-                     workload id with `.callee(…)`, or use mutual TLS"
+                    "a lineage that ends with {stranger}, which is bound to nobody: nothing was sent that it could go \
+                     on from, and the connection does not say that it is they who answer; make the call inside a \
+                     protected function, or use mutual TLS"
                 ),
             ));
         }
@@ -139,9 +155,12 @@ impl Joining {
             host = %self.target,
             ceiling = returned.ceiling,
             "the lineage that came back ends with {stranger}, who is neither the authenticated peer nor a named \
-             callee; it counts for no more than the ceiling: name the callee with `.callee(…)`"
+             callee; it counts for no more than the ceiling: name the callee with `.callee(host, …)`"
         );
-        Ok(verified.capped(returned.ceiling))
+        Ok(verified.capped(match made_up {
+            true => returned.ceiling.min(bind::unsigned_ceiling()),
+            false => returned.ceiling,
+        }))
     }
 
     /// The error of an answer without lineage, unless that is tolerated.
@@ -168,6 +187,24 @@ impl Joining {
     fn error(&self, kind: PropagationErrorKind, what: String) -> PropagationError {
         PropagationError::new(kind, format!("`{}` sent back {what}", self.target))
     }
+}
+
+/// Whether a callee says that it added nothing: the tips alone, and none but those that were sent.
+fn is_unchanged(values: &[&[u8]], sent: &Passport) -> bool {
+    let [value] = values else { return false };
+    let Some(tips) = std::str::from_utf8(value).ok().and_then(|value| value.strip_prefix(UNCHANGED)) else {
+        return false;
+    };
+    let sent = sent.tips();
+    tips.split('.').all(|tip| sent.iter().any(|sent| sent.hash() == tip))
+}
+
+/// What was sent and, behind it, what is new in what came back: the callee may give back the whole, or what it added.
+fn after(sent: &Passport, came: &UnverifiedPassport) -> UnverifiedPassport {
+    let sent = sent.entries();
+    let known: HashSet<&str> = sent.iter().map(PassportEntry::jws).collect();
+    let new = came.entries().filter(|entry| !known.contains(entry));
+    sent.iter().map(PassportEntry::jws).chain(new).collect()
 }
 
 /// None where the verification did not come to an end.

@@ -17,7 +17,9 @@ use super::hosts::Target;
 /// A client whose calls take lineage along. Made by [`OutboundLayer`](super::OutboundLayer).
 ///
 /// Its errors are those of the client, and [`PropagationError`](kest_core::error::PropagationError) where lineage could
-/// not be sent or what came back could not be joined: `error.downcast_ref::<PropagationError>()`.
+/// not be sent or what came back could not be joined: `error.downcast_ref::<PropagationError>()`. In the second case the
+/// call has been made, and must not be made again as if it had not
+/// ([`call_was_made`](kest_core::error::PropagationError::call_was_made)).
 #[derive(Debug, Clone)]
 pub struct OutboundService<S> {
     inner: S,

@@ -1,12 +1,14 @@
 //! The passport in the text, and whether its tips are those that `kest.chain_tip` names.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::str::FromStr;
 
 use base64_simd::URL_SAFE_NO_PAD;
 use kest_core::Passport;
 use kest_core::error::PropagationError;
-use kest_core::verify::UnverifiedPassport;
+use kest_core::verify::{Limits, UnverifiedPassport};
+use serde::de::{Deserialize, Deserializer, Error as _, SeqAccess, Visitor};
 use sha2::{Digest as _, Sha256};
 
 use super::{malformed, too_large};
@@ -101,18 +103,14 @@ impl ChainTip {
     /// When other entries are: a tail was lost, or the members are of two lineages.
     pub(super) fn check(&self, passport: &UnverifiedPassport) -> Result<(), PropagationError> {
         let mut parents = HashSet::new();
+        let mut payload = Vec::new();
         for (index, entry) in passport.entries().enumerate() {
-            parents.extend(parents_of(entry).ok_or_else(|| {
-                malformed(format!(
-                    "entry {index} of the passport names no parents, not even that it is a root"
-                ))
-            })?);
+            parents.extend(parents_of(index, entry, &mut payload)?);
         }
-        parents.remove("0");
         // Hashing costs more than all the rest. Where the parents named are as many as the entries that are no tips,
         // and links are checked when the lineage is verified, the tips need no search.
         let expected = passport.len().checked_sub(self.0.len());
-        let named = self.0.iter().any(|tip| parents.contains(tip.as_str()));
+        let named = self.0.iter().filter_map(|tip| digest_of(tip)).any(|tip| parents.contains(&tip));
         let found = || match self.0.as_slice() {
             [_] => self.ends(passport),
             _ => {
@@ -123,8 +121,8 @@ impl ChainTip {
         if !named && expected == Some(parents.len()) && found() {
             return Ok(());
         }
-        let tips: HashSet<String> =
-            passport.entries().map(hash).filter(|hash| !parents.contains(hash.as_str())).collect();
+        let is_tip = |entry: &&str| !parents.contains(&Digest::from(Sha256::digest(entry.as_bytes())));
+        let tips: HashSet<String> = passport.entries().filter(is_tip).map(hash).collect();
         if tips.len() == self.0.len() && self.0.iter().all(|tip| tips.contains(tip)) {
             return Ok(());
         }
@@ -138,12 +136,9 @@ impl FromStr for ChainTip {
     type Err = PropagationError;
 
     fn from_str(text: &str) -> Result<Self, PropagationError> {
-        let is_hash = |tip: &str| {
-            tip.len() == 64 && tip.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
-        };
         let mut seen = HashSet::new();
         let tips: Vec<String> = text.split('.').map(str::to_owned).collect();
-        if tips.iter().all(|tip| is_hash(tip) && seen.insert(tip.as_str())) {
+        if tips.iter().all(|tip| digest_of(tip).is_some_and(|tip| seen.insert(tip))) {
             return Ok(Self(tips));
         }
         Err(malformed(
@@ -154,15 +149,173 @@ impl FromStr for ChainTip {
 
 /// What an entry's children call it: lower-case hex SHA-256. Spec §4.
 fn hash(entry: &str) -> String {
-    Sha256::digest(entry.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    let halves = Sha256::digest(entry.as_bytes()).into_iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    halves.filter_map(|half| char::from_digit(half.into(), 16)).collect()
 }
 
-/// The parents that the payload of an entry names; nothing else of it is looked at.
-fn parents_of(entry: &str) -> Option<Vec<String>> {
-    #[derive(serde::Deserialize)]
-    struct Parents {
-        parent_ids: Vec<String>,
+type Digest = [u8; 32];
+
+/// The digest that 64 lowercase hex digits are.
+fn digest_of(text: &str) -> Option<Digest> {
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    };
+    let mut digest = Digest::default();
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    if pairs.len() != digest.len() || !rest.is_empty() {
+        return None;
     }
-    let payload = URL_SAFE_NO_PAD.decode_to_vec(entry.split('.').nth(1)?).ok()?;
-    serde_json::from_slice::<Parents>(&payload).ok().map(|payload| payload.parent_ids)
+    for (byte, [high, low]) in digest.iter_mut().zip(pairs) {
+        *byte = digit(*high)? << 4 | digit(*low)?;
+    }
+    Some(digest)
+}
+
+/// The parents that the payload of an entry names, none for a root; nothing else of it is looked at. `payload` is for
+/// the payload.
+///
+/// # Errors
+/// When it names none, or is over a limit that verifiers have (spec §17): so that it costs little to be refused.
+fn parents_of(index: usize, entry: &str, payload: &mut Vec<u8>) -> Result<Vec<Digest>, PropagationError> {
+    let Limits { entry_bytes, parents: limit, .. } = Limits::default();
+    let none =
+        || malformed(format!("entry {index} of the passport names no parents, not even that it is a root"));
+    let segment = entry.split('.').nth(1).ok_or_else(none)?;
+    // Four characters stand for three bytes.
+    if segment.len() / 4 * 3 > entry_bytes {
+        return Err(too_large(format!("entry {index} of the passport has more than {entry_bytes} bytes")));
+    }
+    payload.clear();
+    URL_SAFE_NO_PAD.decode_append(segment, payload).map_err(|_| none())?;
+    if let Some(parents) = plain_parents(payload, limit) {
+        return Ok(parents);
+    }
+    match serde_json::from_slice::<Named>(payload).map_err(|_| none())?.parent_ids {
+        Parents::These(parents) => Ok(parents),
+        Parents::TooMany => {
+            Err(too_large(format!("entry {index} of the passport names more than {limit} parents")))
+        }
+    }
+}
+
+/// The same where they stand as every canonical payload has them; reading all the rest as JSON takes much longer. None
+/// where it could be anything else: with `\u` a name can be written in many ways.
+///
+/// Where the one `parent_ids` stands deeper, or the payload is no JSON, the verification refuses the entry.
+fn plain_parents(payload: &[u8], limit: usize) -> Option<Vec<Digest>> {
+    const NAME: &str = "\"parent_ids\"";
+    let text = std::str::from_utf8(payload).ok()?;
+    let (before, after) = text.split_once(NAME)?;
+    if !before.ends_with([',', '{']) || after.contains(NAME) || text.contains("\\u") {
+        return None;
+    }
+    let (items, _) = after.strip_prefix(":[")?.split_once(']')?;
+    let mut parents = Vec::new();
+    for (index, item) in items.split(',').enumerate() {
+        let item = item.strip_prefix('"')?.strip_suffix('"')?;
+        if index >= limit {
+            return None;
+        }
+        if item != "0" {
+            parents.push(digest_of(item)?);
+        }
+    }
+    Some(parents)
+}
+
+#[derive(serde::Deserialize)]
+struct Named {
+    parent_ids: Parents,
+}
+
+enum Parents {
+    These(Vec<Digest>),
+    TooMany,
+}
+
+impl<'de> Deserialize<'de> for Parents {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(ParentsVisitor)
+    }
+}
+
+struct ParentsVisitor;
+
+impl<'de> Visitor<'de> for ParentsVisitor {
+    type Value = Parents;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("`[\"0\"]`, or hashes in lowercase hex")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Parents, A::Error> {
+        let limit = Limits::default().parents;
+        let mut parents = Vec::new();
+        let mut found = 0_usize;
+        // Borrowed: a hash has no escapes, so that nothing is copied.
+        while let Some(item) = items.next_element::<&str>()? {
+            found += 1;
+            if found > limit {
+                // The rest is read over, which keeps nothing.
+                while items.next_element::<serde::de::IgnoredAny>()?.is_some() {}
+                return Ok(Parents::TooMany);
+            }
+            match digest_of(item) {
+                Some(parent) => parents.push(parent),
+                None if item == "0" => {}
+                None => return Err(A::Error::custom("a parent is no hash")),
+            }
+        }
+        Ok(Parents::These(parents))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parents(payload: &str) -> Option<Vec<Digest>> {
+        let entry = format!("e30.{}.AA", URL_SAFE_NO_PAD.encode_to_string(payload));
+        parents_of(0, &entry, &mut Vec::new()).ok()
+    }
+
+    #[test]
+    fn parents_are_read_however_they_are_written() {
+        let limit = Limits::default().parents;
+        let (a, b) = ("ab".repeat(32), "cd".repeat(32));
+        let plain = [
+            (
+                format!(r#"{{"operation":"x","parent_ids":["{a}","{b}"],"z":[1]}}"#),
+                vec![[0xab; 32], [0xcd; 32]],
+            ),
+            (r#"{"parent_ids":["0"]}"#.to_owned(), vec![]),
+            (format!(r#"{{"a":"\",\"parent_ids\":[\"0\"]","parent_ids":["{a}"]}}"#), vec![[0xab; 32]]),
+        ];
+        for (payload, expected) in plain {
+            assert_eq!(plain_parents(payload.as_bytes(), limit), Some(expected.clone()), "{payload}");
+            assert_eq!(parents(&payload), Some(expected), "{payload}");
+        }
+        let otherwise = [
+            (format!(r#"{{"parent_ids" : [ "{a}" ]}}"#), Some(vec![[0xab; 32]])),
+            (r#"{"parent_ids":[]}"#.to_owned(), Some(vec![])),
+            (
+                format!(r#"{{"x":{{"parent_ids":["{b}"]}},"parent\u005fids":["{a}"]}}"#),
+                Some(vec![[0xab; 32]]),
+            ),
+            (format!(r#"{{"x":{{"parent_ids":["{b}"]}},"parent_ids":["{a}"]}}"#), Some(vec![[0xab; 32]])),
+            (format!(r#"{{"x":"parent_ids","parent_ids":["{a}"]}}"#), Some(vec![[0xab; 32]])),
+            (r#"{"parent_ids":["a b"]}"#.to_owned(), None),
+            (format!(r#"{{"parent_ids":["{a}"],"parent_ids":["{b}"]}}"#), None),
+            (r#"{"parent_ids":[7]}"#.to_owned(), None),
+            (r#"{"x":"parent_ids"}"#.to_owned(), None),
+            ("{}".to_owned(), None),
+            (format!(r#"{{"parent_ids":[{}]}}"#, vec![r#""0""#; limit + 1].join(",")), None),
+        ];
+        for (payload, expected) in otherwise {
+            assert_eq!(plain_parents(payload.as_bytes(), limit), None, "{payload}");
+            assert_eq!(parents(&payload), expected, "{payload}");
+        }
+    }
 }

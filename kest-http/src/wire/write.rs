@@ -136,6 +136,11 @@ fn tier(
         }
         Plain::WhenItFits | Plain::Never => {}
     }
+    if let Some(cache) = settings.cache.as_ref().filter(|cache| cache.is_shared())
+        && signatures(passport) > settings.tier_bytes
+    {
+        return Ok(Tier::Check(Arc::clone(cache)));
+    }
     let (key, value) = match settings.packed {
         Packed::Zlib => (Key::PassportZ, pack::packed(passport)?),
         Packed::Dense => {
@@ -171,6 +176,14 @@ fn tier(
             ))
         }
     }
+}
+
+/// Characters of the signatures in the JSON text of a passport. No tier is smaller: nothing packs signatures, and packing
+/// all of a long lineage to find that out takes milliseconds.
+fn signatures(passport: &str) -> usize {
+    let signature =
+        |jws: &str| jws.rsplit('.').next().map_or(0, |tail| tail.trim_end_matches(['"', ']']).len());
+    passport.split(',').map(signature).sum()
 }
 
 /// The members in their order, each as it stands in the header.
@@ -220,5 +233,16 @@ impl Members {
             Quoted(baggage::key_of(largest)),
             largest.len()
         )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signatures_alone_are_counted() {
+        assert_eq!(signatures(r#"["aaaa.bbbb.cc"]"#), 2);
+        assert_eq!(signatures(r#"["aaaa.bbbb.cc","aaaa.bbbb.ddd","a.b."]"#), 5);
     }
 }

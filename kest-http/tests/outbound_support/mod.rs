@@ -179,7 +179,7 @@ pub(crate) async fn recorder() -> (SocketAddr, Received) {
 pub(crate) fn callee(workload: &Workload, operation: &'static str, callers: &[&Workload]) -> Router {
     let layer = LineageLayer::builder(workload.kest.clone(), verifier(callers))
         .allow("spiffe://kest.test/*")
-        .return_lineage()
+        .return_lineage_to_anybody()
         .build()
         .unwrap();
     Router::new()

@@ -39,7 +39,21 @@ struct Inner {
     shown: String,
     timeout: Duration,
     value_bytes: usize,
-    manager: Mutex<Option<ConnectionManager>>,
+    current: Mutex<Current>,
+}
+
+/// The connection, and how many there have been.
+#[derive(Default)]
+struct Current {
+    number: u64,
+    manager: Option<ConnectionManager>,
+}
+
+/// A connection that is in use.
+#[derive(Clone)]
+struct Used {
+    number: u64,
+    manager: ConnectionManager,
 }
 
 /// Makes a [`RedisCache`].
@@ -174,7 +188,7 @@ impl RedisCacheBuilder {
                 shown,
                 timeout: self.timeout,
                 value_bytes: self.value_bytes,
-                manager: Mutex::new(None),
+                current: Mutex::default(),
             }),
         })
     }
@@ -192,10 +206,10 @@ fn is_loopback(host: &str) -> bool {
 
 impl Inner {
     /// The connection, or a new one. Must run on the bridge, where it stays.
-    fn manager(&self) -> Result<ConnectionManager, RedisError> {
-        let mut manager = self.manager.lock();
-        if let Some(manager) = &*manager {
-            return Ok(manager.clone());
+    fn connection(&self) -> Result<Used, RedisError> {
+        let mut current = self.current.lock();
+        if let Some(manager) = &current.manager {
+            return Ok(Used { number: current.number, manager: manager.clone() });
         }
         let config = ConnectionManagerConfig::new()
             .set_connection_timeout(Some(self.timeout))
@@ -203,15 +217,18 @@ impl Inner {
             .set_number_of_retries(1)
             .set_min_delay(Duration::from_millis(10))
             .set_max_delay(Duration::from_millis(50));
-        Ok(manager.insert(ConnectionManager::new_lazy_with_config(self.client.clone(), config)?).clone())
+        let manager = ConnectionManager::new_lazy_with_config(self.client.clone(), config)?;
+        current.manager = Some(manager.clone());
+        current.number += 1;
+        Ok(Used { number: current.number, manager })
     }
 
     /// Sends a command; once more when the connection turns out to be gone.
-    async fn ask(&self, command: &::redis::Cmd) -> Result<(Value, Sent), Failure> {
+    async fn ask(&self, used: &Used, command: &::redis::Cmd) -> Result<(Value, Sent), Failure> {
         let mut sent = Sent::Once;
+        let mut manager = used.manager.clone();
         loop {
-            let asked = async { command.query_async::<Value>(&mut self.manager()?).await };
-            match (asked.await, sent) {
+            match (command.query_async::<Value>(&mut manager).await, sent) {
                 (Ok(value), sent) => return Ok((value, sent)),
                 (Err(error), Sent::Once)
                     if error.is_connection_dropped() && !error.is_connection_refusal() =>
@@ -219,27 +236,32 @@ impl Inner {
                     sent = Sent::Again;
                 }
                 (Err(error), _) => {
-                    self.forget();
+                    self.forget(used.number);
                     return Err(Failure::Redis(error));
                 }
             }
         }
     }
 
-    /// Lets go of the connection, and so of whatever is still coming over it.
-    fn forget(&self) {
-        *self.manager.lock() = None;
+    /// Lets go of a connection, and so of whatever is still coming over it. One that has taken its place stays.
+    fn forget(&self, number: u64) {
+        let mut current = self.current.lock();
+        if current.number == number {
+            current.manager = None;
+        }
     }
 
-    async fn in_time<T>(
-        &self,
-        work: impl Future<Output = Result<T, Failure>>,
-    ) -> Result<T, PropagationError> {
-        match tokio::time::timeout(self.timeout, work).await {
+    async fn in_time<T, W>(&self, work: impl FnOnce(Used) -> W) -> Result<T, PropagationError>
+    where
+        W: Future<Output = Result<T, Failure>>,
+    {
+        let used = self.connection().map_err(|error| Failure::Redis(error).explain(self))?;
+        let number = used.number;
+        match tokio::time::timeout(self.timeout, work(used)).await {
             Ok(Ok(done)) => Ok(done),
             Ok(Err(failure)) => Err(failure.explain(self)),
             Err(_) => {
-                self.forget();
+                self.forget(number);
                 Err(Failure::Late.explain(self))
             }
         }
@@ -259,13 +281,13 @@ impl Inner {
         let milliseconds = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1);
         let mut set = ::redis::cmd("SET");
         set.arg(&key).arg(&passport).arg("PX").arg(milliseconds).arg("NX");
-        self.in_time(async {
-            match self.ask(&set).await? {
+        let (set, key) = (&set, &key);
+        let passport = passport.as_bytes();
+        self.in_time(|used| async move {
+            match self.ask(&used, set).await? {
                 (Value::Okay, _) => Ok(()),
                 // The first of two attempts may have arrived before its connection broke.
-                (Value::Nil, Sent::Again)
-                    if self.fetch(&key).await?.as_deref() == Some(passport.as_bytes()) =>
-                {
+                (Value::Nil, Sent::Again) if self.fetch(&used, key).await?.as_deref() == Some(passport) => {
                     Ok(())
                 }
                 (Value::Nil, _) => Err(Failure::Taken),
@@ -276,8 +298,9 @@ impl Inner {
     }
 
     async fn get(&self, key: String) -> Result<Option<Arc<str>>, PropagationError> {
-        self.in_time(async {
-            let Some(bytes) = self.fetch(&key).await? else { return Ok(None) };
+        let key = &key;
+        self.in_time(|used| async move {
+            let Some(bytes) = self.fetch(&used, key).await? else { return Ok(None) };
             if bytes.len() > self.value_bytes {
                 return Err(Failure::TooLarge);
             }
@@ -287,10 +310,10 @@ impl Inner {
     }
 
     /// At most one byte more than may be kept. What is not there reads as empty, which nothing kept is.
-    async fn fetch(&self, key: &str) -> Result<Option<Vec<u8>>, Failure> {
+    async fn fetch(&self, used: &Used, key: &str) -> Result<Option<Vec<u8>>, Failure> {
         let mut get = ::redis::cmd("GETRANGE");
         get.arg(key).arg(0).arg(self.value_bytes);
-        match self.ask(&get).await? {
+        match self.ask(used, &get).await? {
             (Value::BulkString(bytes), _) if bytes.is_empty() => Ok(None),
             (Value::BulkString(bytes), _) => Ok(Some(bytes)),
             _ => Err(Failure::Strange),
@@ -312,12 +335,6 @@ enum Failure {
     Strange,
     TooLarge,
     NoText,
-}
-
-impl From<RedisError> for Failure {
-    fn from(error: RedisError) -> Self {
-        Self::Redis(error)
-    }
 }
 
 impl Failure {
@@ -406,5 +423,25 @@ impl fmt::Debug for RedisCacheBuilder {
         f.debug_struct("RedisCacheBuilder")
             .field("address", &format_args!("{}", shown(&self.url)))
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_late_on_an_old_connection_leaves_the_new_one() {
+        let inner = RedisCache::builder("redis://127.0.0.1:9").build().unwrap().inner;
+        let numbers = bridge::block_on(async move {
+            let first = inner.connection()?.number;
+            let same = inner.connection()?.number;
+            inner.forget(first);
+            let second = inner.connection()?.number;
+            // Somebody who was waiting on the first all the time.
+            inner.forget(first);
+            Ok::<_, RedisError>([first, same, second, inner.connection()?.number])
+        });
+        assert_eq!(numbers.unwrap().unwrap(), [1, 1, 2, 2]);
     }
 }

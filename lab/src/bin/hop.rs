@@ -178,8 +178,8 @@ fn outbound(config: &HopConfig, spire: Option<&SpireProvider>, wire: Wire) -> Ou
     }
     if config.returned {
         outbound = outbound.returned(verifier(config, spire)).tolerate_unreturned();
-        for callee in &config.callees {
-            outbound = outbound.callee(callee);
+        for (host, workload) in &config.callees {
+            outbound = outbound.callee(host, workload);
         }
     }
     outbound.build().unwrap()

@@ -41,7 +41,7 @@ fn over_plain_connections_callees_are_named() {
         config.returned = true;
     }
     b.hosts = vec![host(&c), host(&d)];
-    b.callees = ["c", "d"].map(local_id).to_vec();
+    b.callees = vec![(host(&c), local_id("c")), (host(&d), local_id("d"))];
     let [b, c, d] = [b, c, d].map(|config| start(&folder, config));
     for second in [Via::Http1, Via::Http2, Via::Grpc] {
         let plan = Step::Join(vec![to(Via::Http1, c.origin(), None), to(second, d.origin(), None)]);
