@@ -16,6 +16,8 @@ pub(super) struct Failure {
     source: Option<Shared>,
     #[cfg(feature = "sqlite")]
     unsynced: bool,
+    #[cfg(feature = "sqlite")]
+    unwritable: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -41,6 +43,8 @@ impl Failure {
             source: None,
             #[cfg(feature = "sqlite")]
             unsynced: false,
+            #[cfg(feature = "sqlite")]
+            unwritable: false,
         }
     }
 
@@ -86,6 +90,17 @@ impl Failure {
     #[cfg(feature = "sqlite")]
     pub(super) fn is_unsynced(&self) -> bool {
         self.unsynced
+    }
+
+    /// Whether SQLite wanted to write where nobody can.
+    #[cfg(feature = "sqlite")]
+    pub(super) fn is_unwritable(&self) -> bool {
+        self.unwritable
+    }
+
+    #[cfg(feature = "sqlite")]
+    pub(super) fn mark_unwritable(self) -> Self {
+        Self { unwritable: true, ..self }
     }
 
     pub(super) fn to_error(&self) -> AuditError {

@@ -24,4 +24,6 @@ pub use self::file::{FileAudit, FileAuditBuilder};
 pub use self::open::open;
 #[cfg(feature = "sqlite")]
 pub use self::sqlite::{SqliteAudit, SqliteAuditBuilder};
-pub use self::store::{Filter, Finding, FindingKind, Place, Scan, Seen, Store, Stored, StoredKeys};
+pub use self::store::{
+    Checked, Checks, Filter, Finding, FindingKind, Place, Scan, Seen, Store, Stored, StoredKeys,
+};

@@ -11,7 +11,7 @@ use std::{env, io, thread};
 
 use kest_core::audit::AuditSink;
 use kest_core::error::AuditErrorKind;
-use kest_providers::audit::FileAudit;
+use kest_providers::audit::{FileAudit, Seen, Store};
 
 use crate::support::{Folder, KINDS, Kind, read, sample, signer};
 
@@ -134,20 +134,84 @@ fn nothing_acknowledged_is_lost_when_the_process_is_killed() {
     }
 }
 
+/// The child with files that may not grow beyond so many blocks of 512 bytes, as `shell` has it.
+#[cfg(unix)]
+fn limited(folder: &Path, kind: Kind, shell: &str) -> Running {
+    let inner = command(folder, kind);
+    let mut outer = Command::new("sh");
+    outer.args(["-c", &format!("{shell}; exec \"$0\" \"$@\"")]).arg(inner.get_program());
+    outer.args(inner.get_args()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    for (name, value) in inner.get_envs() {
+        outer.env(name, value.unwrap());
+    }
+    Running(outer.spawn().unwrap())
+}
+
+/// The kernel ends a process by a signal when it writes to a file beyond its limit, and of a write across it only the
+/// part before it is done: so each write is torn at some place, and the process is gone.
+#[cfg(unix)]
+#[test]
+fn nothing_acknowledged_is_lost_when_the_process_is_killed_within_a_write() {
+    for kind in KINDS {
+        let (step, kills) = match kind {
+            Kind::File => (1, 120),
+            // The tables are made first, which is more.
+            #[cfg(feature = "sqlite")]
+            Kind::Sqlite => (7, 120),
+        };
+        let (mut acknowledged, mut torn) = (0, 0);
+        for kill in 1..=kills {
+            let folder = Folder::new();
+            let shell = format!("ulimit -c 0; ulimit -f {}", kill * step);
+            let mut child = limited(folder.path(), *kind, &shell);
+            let lines = BufReader::new(child.0.stdout.take().unwrap()).lines();
+            let mut acks: Vec<String> = Vec::new();
+            for line in lines.map_while(Result::ok) {
+                match line.strip_prefix("ack ") {
+                    Some(jws) => acks.push(jws.to_owned()),
+                    None => assert!(!line.starts_with("err"), "{line}"),
+                }
+            }
+            let status = child.0.wait().unwrap();
+            assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(25), "SIGXFSZ: {status}");
+            // What it was about to say when it ended.
+            let unsure = acks.pop();
+            if kind.path(folder.path()).exists()
+                && let Ok(scan) = Store::open(kind.path(folder.path())).and_then(|store| store.scan())
+            {
+                torn += scan.filter(|seen| matches!(seen, Ok(Seen::Finding(_)))).count();
+            }
+            let sink =
+                kind.open(folder.path()).unwrap_or_else(|error| panic!("{kind:?}, kill {kill}: {error}"));
+            let last = sample(&signer("after"), 7);
+            sink.append(&last.record()).unwrap();
+            drop(sink);
+            let (entries, findings) = read(&kind.store(folder.path()));
+            assert_eq!(findings, [], "{kind:?} after kill {kill}");
+            let stored: HashSet<&str> = entries.iter().map(|stored| stored.jws.as_str()).collect();
+            assert_eq!(stored.len(), entries.len(), "an entry is there twice");
+            assert!(stored.contains(last.jws.as_str()));
+            for jws in
+                acks.iter().chain(unsure.iter().filter(|jws| jws.split('.').count() == 3 && jws.len() > 800))
+            {
+                assert!(stored.contains(jws.as_str()), "{kind:?}: lost after kill {kill}");
+            }
+            acknowledged += acks.len();
+        }
+        assert!(acknowledged > kills, "too little load to say anything: {acknowledged}");
+        println!(
+            "{kind:?}: {kills} kills within a write, {acknowledged} acknowledged entries, {torn} torn tails, none lost"
+        );
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn a_file_that_may_not_grow_is_refused_and_loses_nothing() {
     for kind in KINDS {
         let folder = Folder::new();
-        let inner = command(folder.path(), *kind);
-        let mut shell = Command::new("sh");
-        // In blocks of 512 bytes. A write beyond is an error instead of a signal.
-        shell.args(["-c", "trap '' XFSZ; ulimit -f 300; exec \"$0\" \"$@\""]).arg(inner.get_program());
-        shell.args(inner.get_args()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-        for (name, value) in inner.get_envs() {
-            shell.env(name, value.unwrap());
-        }
-        let mut child = Running(shell.spawn().unwrap());
+        // A write beyond is an error instead of a signal.
+        let mut child = limited(folder.path(), *kind, "trap '' XFSZ; ulimit -f 300");
         let mut lines = BufReader::new(child.0.stdout.take().unwrap()).lines();
         let deadline = Instant::now() + Duration::from_secs(60);
         let (mut acks, mut refused) = (Vec::new(), 0);

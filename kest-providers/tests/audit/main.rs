@@ -2,7 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod crash;
+#[cfg(target_os = "linux")]
+mod disk;
 mod find;
 mod keep;
 mod support;
 mod tamper;
+mod verify;

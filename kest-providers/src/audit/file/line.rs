@@ -4,10 +4,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::audit::chain::{self, Link, hex, sha256, unhex};
-use crate::audit::item::KeyRecord;
+use crate::audit::item::{KeyRecord, LONGEST_TEXT, is_compact};
 
-/// Longest line that is read: an entry of 64 KiB, or a key set of 1 MiB.
-pub(in crate::audit) const LONGEST: usize = 2 << 20;
+/// Longest line that is read.
+pub(in crate::audit) const LONGEST: usize = 2 * LONGEST_TEXT;
 
 const ENTRY: &[u8] = b"{\"v\":1,\"received_ms\":";
 const JWS: &[u8] = b",\"jws\":\"";
@@ -156,8 +156,7 @@ fn read_entry(text: &[u8]) -> Option<Line<'_>> {
     let digits = rest.iter().position(|b| !b.is_ascii_digit())?;
     let (number, rest) = rest.split_at_checked(digits)?;
     let jws = rest.strip_prefix(JWS)?.strip_suffix(b"\"")?;
-    let plain = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-    if !jws.iter().all(plain) {
+    if !is_compact(jws) {
         return None;
     }
     let number = std::str::from_utf8(number).ok()?;

@@ -2,7 +2,10 @@
 
 mod disk;
 mod line;
+mod lock;
 mod recover;
+mod rotate;
+mod segment;
 mod segments;
 #[cfg(test)]
 mod tests;
@@ -10,7 +13,6 @@ mod write;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use kest_core::audit::{AuditRecord, AuditSink};
@@ -20,11 +22,10 @@ use kest_core::identity::BoxFuture;
 
 use self::disk::{Disk, RealDisk};
 pub(super) use self::line::{Head, LONGEST, Line, Why, read as read_line};
+#[cfg(feature = "sqlite")]
+pub(super) use self::lock::{lock, now_ms};
 pub(super) use self::segments::{list as segments, name as segment_name};
 use self::write::FileBackend;
-#[cfg(feature = "sqlite")]
-pub(super) use self::write::{lock, now_ms};
-use super::item::KnownKeys;
 use super::queue::{Queue, RETRY, Settings};
 
 /// An audit sink of JSON lines in a folder.
@@ -187,9 +188,7 @@ impl FileAuditBuilder {
             retry: self.retry,
         };
         let folder = self.folder.clone();
-        let keys = Arc::<KnownKeys>::default();
-        let started = FileBackend::open(self, disk, Arc::clone(&keys))
-            .and_then(|backend| Queue::start(backend, settings, keys));
+        let started = FileBackend::open(self, disk).and_then(|backend| Queue::start(backend, settings));
         Ok(FileAudit { queue: started.map_err(|failure| failure.to_error())?, folder })
     }
 }

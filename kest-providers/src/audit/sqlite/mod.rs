@@ -1,11 +1,17 @@
 //! An SQLite database: WAL, one writer, columns to search by, a running hash.
 
+mod connect;
+mod error;
+mod head;
+mod retire;
+mod rows;
 mod schema;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use kest_core::audit::{AuditRecord, AuditSink};
@@ -13,9 +19,11 @@ use kest_core::config::Durability;
 use kest_core::error::AuditError;
 use kest_core::identity::BoxFuture;
 
+pub(super) use self::connect::fit_to_read;
+pub(super) use self::error::failure;
+pub(super) use self::retire::{Retired, told_from};
+pub(super) use self::rows::keys_text;
 use self::write::SqliteBackend;
-pub(super) use self::write::{failure, fit_to_read, keys_text};
-use super::item::KnownKeys;
 use super::queue::{Queue, RETRY, Settings};
 
 /// An audit sink on an SQLite database, which finds entries among millions at once.
@@ -138,8 +146,17 @@ impl SqliteAuditBuilder {
         let settings =
             Settings { timeout: self.timeout, queue_bytes: self.queue_bytes, columns: true, retry: RETRY };
         let path = self.path.clone();
-        let started = SqliteBackend::open(self)
-            .and_then(|backend| Queue::start(backend, settings, Arc::<KnownKeys>::default()));
+        let started = SqliteBackend::open(self).and_then(|backend| Queue::start(backend, settings));
         Ok(SqliteAudit { queue: started.map_err(|failure| failure.to_error())?, path })
     }
+}
+
+/// Between two things that the writer asks of SQLite: where tests let a process end.
+fn step() {
+    #[cfg(test)]
+    tests::step();
+}
+
+fn whole(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }

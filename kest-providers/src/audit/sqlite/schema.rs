@@ -17,6 +17,12 @@ const STEPS: [&str; 1] = ["
         seq INTEGER NOT NULL, link BLOB NOT NULL,
         keys_seq INTEGER NOT NULL, keys_link BLOB NOT NULL
     ) STRICT;
+    -- What retention has deleted: after entry `after_seq` the chain says that it begins after `first_seq`.
+    CREATE TABLE retired(
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        after_seq INTEGER NOT NULL, at_ms INTEGER NOT NULL, first_seq INTEGER NOT NULL, first_link BLOB NOT NULL
+    ) STRICT;
+    CREATE INDEX retired_after ON retired(after_seq);
     CREATE TABLE names(id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE) STRICT;
     CREATE TABLE entries(
         seq INTEGER PRIMARY KEY,

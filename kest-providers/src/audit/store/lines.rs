@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use kest_core::error::{AuditError, AuditErrorKind};
 
-use super::{Finding, FindingKind, Place, Seen, Stored, StoredKeys, unreadable};
+use super::{Expected, Finding, FindingKind, Place, Seen, Stored, StoredKeys, unreadable};
 use crate::audit::chain::{self, Link, hex};
 use crate::audit::file::{Head, LONGEST, Line, Why, read_line, segment_name, segments};
 
@@ -27,6 +27,11 @@ pub(super) struct Lines {
     /// The oldest segment that must be there, by the newest head.
     first: Option<u64>,
     whole: bool,
+    /// Bytes of segments that were read, and of all.
+    done: u64,
+    all: u64,
+    /// The hash after the last line that was read.
+    link: Option<Link>,
 }
 
 #[derive(Debug)]
@@ -43,6 +48,8 @@ struct Segment {
     vouched_link: Option<Link>,
     last: bool,
     told_unacknowledged: bool,
+    /// Bytes that were read.
+    read: u64,
 }
 
 #[derive(Debug)]
@@ -62,10 +69,12 @@ impl Lines {
                 format!("`{}` has no segment of an audit store", folder.display()),
             ));
         }
-        let newest =
-            numbers.iter().rev().find_map(|number| head(&folder.join(segment_name(*number))).ok().flatten());
+        let newest = newest_of(folder, &numbers);
+        let rest: VecDeque<PathBuf> =
+            numbers.iter().map(|number| folder.join(segment_name(*number))).collect();
+        let all = rest.iter().map(|path| length(path)).sum();
         let mut lines = Self {
-            rest: numbers.iter().map(|number| folder.join(segment_name(*number))).collect(),
+            rest,
             current: None,
             ended: None,
             store: newest.as_ref().map(|head| head.store.clone()),
@@ -73,6 +82,9 @@ impl Lines {
             waiting: None,
             first: newest.as_ref().map(|head| head.oldest),
             whole: true,
+            done: 0,
+            all,
+            link: None,
         };
         if let (Some(first), Some(found)) = (lines.first, numbers.first())
             && *found > first
@@ -97,10 +109,17 @@ impl Lines {
             waiting: None,
             first: None,
             whole: false,
+            done: 0,
+            all: length(path),
+            link: None,
         })
     }
 
-    pub(super) fn step(&mut self, keys: &mut StoredKeys) -> Option<Result<Seen, AuditError>> {
+    pub(super) fn step(
+        &mut self,
+        keys: &mut StoredKeys,
+        expected: &mut Expected,
+    ) -> Option<Result<Seen, AuditError>> {
         loop {
             if let Some(finding) = self.findings.pop_front() {
                 return Some(Ok(Seen::Finding(finding)));
@@ -112,12 +131,16 @@ impl Lines {
                 let path = self.rest.pop_front()?;
                 match Segment::open(path, self.rest.front().map(PathBuf::as_path)) {
                     Ok(segment) => self.current = Some(segment),
-                    // Retention took it while the scan was under way.
-                    Err((path, error)) => return Some(Err(unreadable(&path, error))),
+                    Err((path, error))
+                        if error.kind() == io::ErrorKind::NotFound && self.was_retired(&path) => {}
+                    Err((path, error)) => {
+                        self.rest.clear();
+                        return Some(Err(unreadable(&path, error)));
+                    }
                 }
                 continue;
             };
-            match segment.step(keys, &mut self.findings) {
+            match segment.step(keys, expected, &mut self.findings) {
                 Err(error) => {
                     let error = unreadable(&segment.path, error);
                     self.current = None;
@@ -136,6 +159,37 @@ impl Lines {
                 Ok(Step::End) => self.ends(),
             }
         }
+    }
+
+    /// Whether retention took a segment while the scan was under way.
+    fn was_retired(&mut self, path: &Path) -> bool {
+        let Some(folder) = path.parent().filter(|_| self.whole) else { return false };
+        let Ok(newest) = newest_head(folder) else { return false };
+        let number = path.file_stem().and_then(|stem| stem.to_str()?.parse::<u64>().ok());
+        let gone = newest.zip(number).is_some_and(|(newest, number)| {
+            let same = self.store.as_ref().is_none_or(|store| *store == newest.store);
+            self.first = Some(newest.oldest);
+            same && number < newest.oldest
+        });
+        if gone {
+            self.ended = None;
+        }
+        gone
+    }
+
+    /// The hash after the last line that was read.
+    pub(super) fn link(&self) -> Option<Link> {
+        self.current
+            .as_ref()
+            .filter(|segment| segment.head.is_some())
+            .map(|segment| segment.link)
+            .or(self.link)
+    }
+
+    /// Bytes read, of all.
+    pub(super) fn progress(&self) -> (u64, u64) {
+        let done = self.done + self.current.as_ref().map_or(0, |segment| segment.read);
+        (done, self.all.max(done))
     }
 
     /// Holds a segment's head to the end of the segment before.
@@ -185,6 +239,7 @@ impl Lines {
 
     fn ends(&mut self) {
         let Some(segment) = self.current.take() else { return };
+        self.done += segment.read;
         let Some(head) = segment.head else {
             let place = Place::Line { segment: segment.name, line: 1 };
             let detail = "it has no head";
@@ -196,6 +251,7 @@ impl Lines {
             (Some((lines, Why::Unsynced | Why::Damaged)), Some(link)) => (lines, link),
             _ => (segment.lines, segment.link),
         };
+        self.link = Some(link);
         self.ended = Some(Ended { name: segment.name, number: head.segment, lines, link });
     }
 }
@@ -228,16 +284,23 @@ impl Segment {
             vouched_link: None,
             last: next.is_none(),
             told_unacknowledged: false,
+            read: 0,
         })
     }
 
-    fn step(&mut self, keys: &mut StoredKeys, findings: &mut VecDeque<Finding>) -> io::Result<Step> {
+    fn step(
+        &mut self,
+        keys: &mut StoredKeys,
+        expected: &mut Expected,
+        findings: &mut VecDeque<Finding>,
+    ) -> io::Result<Step> {
         let mut text = Vec::new();
         let limit = LONGEST as u64 + 1;
         self.reader.by_ref().take(limit).read_until(b'\n', &mut text)?;
         if text.is_empty() {
             return Ok(Step::End);
         }
+        self.read += text.len() as u64;
         self.lines += 1;
         let number = self.lines;
         let place = || Place::Line { segment: self.name.clone(), line: number };
@@ -264,23 +327,25 @@ impl Segment {
             self.told_unacknowledged = true;
             found(FindingKind::Unacknowledged, "from here on lines were written when the device failed");
         }
-        let Some((line, stated, expected)) = read_line(line, &self.link) else {
+        let Some((line, stated, fitting)) = read_line(line, &self.link) else {
             found(FindingKind::Malformed, "no line of an audit store");
             return Ok(Step::Nothing);
         };
-        if stated != expected {
+        if stated != fitting {
             found(
                 FindingKind::Broken,
                 "the running hash does not fit: the line was edited, or lines before it were deleted or moved",
             );
         }
         self.link = stated;
+        expected.pass(&stated);
         if self.vouched.is_some_and(|(lines, _)| lines == self.lines) {
             self.vouched_link = Some(stated);
         }
         match line {
             Line::Entry { received_ms, jws, hash } => {
-                Ok(Step::Entry(Stored { place: place(), received_ms, jws: jws.to_owned(), hash }))
+                let jws = jws.to_owned();
+                Ok(Step::Entry(Stored { place: place(), received_ms, jws, hash, columns: None }))
             }
             Line::Keys(line) => {
                 if let Err(error) = keys.add(&line.workload, line.keys.get()) {
@@ -289,6 +354,9 @@ impl Segment {
                 Ok(Step::Nothing)
             }
             Line::Head(head) if self.lines == 1 => {
+                if let Some(before) = head.prev.as_ref().and_then(|prev| chain::unhex(prev.link.as_bytes())) {
+                    expected.pass(&before);
+                }
                 self.head = Some(head);
                 Ok(Step::Head)
             }
@@ -298,6 +366,18 @@ impl Segment {
             }
         }
     }
+}
+
+fn newest_head(folder: &Path) -> io::Result<Option<Head>> {
+    Ok(newest_of(folder, &segments(folder)?))
+}
+
+fn newest_of(folder: &Path, numbers: &[u64]) -> Option<Head> {
+    numbers.iter().rev().find_map(|number| head(&folder.join(segment_name(*number))).ok().flatten())
+}
+
+fn length(path: &Path) -> u64 {
+    path.metadata().map_or(0, |metadata| metadata.len())
 }
 
 fn head(path: &Path) -> io::Result<Option<Head>> {

@@ -1,5 +1,7 @@
 //! Reading audit stores: in order, with what is wrong in them named by its place.
 
+mod check;
+mod expected;
 mod filter;
 mod finding;
 mod keys;
@@ -11,13 +13,19 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
+use kest_core::entry::KestEntry;
 use kest_core::error::{AuditError, AuditErrorKind};
+use kest_core::verify::Verifier;
 
+pub use self::check::{Checked, Checks};
+use self::expected::Expected;
 pub use self::filter::Filter;
 pub use self::finding::{Finding, FindingKind, Place};
 pub use self::keys::StoredKeys;
 use self::lines::Lines;
+use super::chain::hex;
 use super::failure::Failure;
+use super::item::Columns;
 
 /// An audit store to read: a folder of segments, one segment, or a database. Its writer may be at work meanwhile.
 ///
@@ -49,6 +57,28 @@ pub struct Stored {
     pub jws: String,
     /// SHA-256 of the compact JWS.
     pub hash: [u8; 32],
+    /// What a database has it filed under, until somebody has looked.
+    columns: Option<Box<Columns>>,
+}
+
+impl Stored {
+    /// Whether it is filed under something else than it says, so that searches miss it. Looked at once.
+    fn misfiled(&mut self, entry: Option<&KestEntry>) -> Option<Finding> {
+        let columns = self.columns.take()?;
+        let own = match entry {
+            Some(entry) => Some(Columns::of_entry(entry)),
+            None => Columns::of(&self.jws),
+        };
+        let (kind, detail) = match own {
+            None => (FindingKind::Malformed, "no entry of kest"),
+            Some(own) if own == *columns => return None,
+            Some(_) => (
+                FindingKind::Columns,
+                "the columns say something else than the entry, so that searches miss it",
+            ),
+        };
+        Some(Finding::new(self.place.clone(), kind, detail))
+    }
 }
 
 /// What a [`Scan`] comes across.
@@ -108,7 +138,13 @@ impl Store {
             #[cfg(feature = "sqlite")]
             Form::Sqlite => Steps::Rows(Box::new(rows::Rows::open(&self.path)?)),
         };
-        Ok(Scan { steps, keys: StoredKeys::default() })
+        Ok(Scan {
+            steps,
+            keys: StoredKeys::default(),
+            expected: Expected::default(),
+            waiting: None,
+            over: false,
+        })
     }
 
     /// The entries that a filter lets through, in order, or the newest first. A database finds them by its columns and
@@ -170,6 +206,10 @@ fn sqlite(path: &Path) -> Result<Form, AuditError> {
 pub struct Scan {
     steps: Steps,
     keys: StoredKeys,
+    expected: Expected,
+    /// An entry that a finding was told about.
+    waiting: Option<Stored>,
+    over: bool,
 }
 
 #[derive(Debug)]
@@ -193,14 +233,89 @@ impl Scan {
     }
 }
 
+impl Scan {
+    /// Looks for a running hash that was kept elsewhere ([`Self::tip`] of an earlier scan). If the store does not come
+    /// by it, its end was cut off, or what stands before was changed by somebody who did the sums anew: a finding.
+    ///
+    /// # Errors
+    /// When `tip` is no SHA-256 in lowercase hex.
+    pub fn expecting(mut self, tip: &str) -> Result<Self, AuditError> {
+        self.expected.add(tip)?;
+        Ok(self)
+    }
+
+    /// The running hash after what was read so far, in hex: at the end of the scan that of the whole store. Kept where
+    /// nobody can change it, it vouches for all that stands before it. None before the first entry.
+    #[must_use]
+    pub fn tip(&self) -> Option<String> {
+        let link = match &self.steps {
+            Steps::Lines(lines) => lines.link(),
+            #[cfg(feature = "sqlite")]
+            Steps::Rows(rows) => rows.link(),
+        };
+        link.map(|link| hex(&link))
+    }
+
+    /// Goes on with each entry checked by itself, on `threads` threads: as many as there are cores.
+    ///
+    /// # Errors
+    /// When the operating system gives no thread.
+    pub fn check(self, verifier: &Verifier, threads: Option<usize>) -> Result<Checks, AuditError> {
+        Checks::start(self, verifier, threads)
+    }
+
+    /// The next, with what it is filed under still to be looked at.
+    fn advance(&mut self) -> Option<Result<Seen, AuditError>> {
+        if self.over {
+            return self.expected.missed().map(|finding| Ok(Seen::Finding(finding)));
+        }
+        let step = match &mut self.steps {
+            Steps::Lines(lines) => lines.step(&mut self.keys, &mut self.expected),
+            #[cfg(feature = "sqlite")]
+            Steps::Rows(rows) => rows.step(&mut self.keys, &mut self.expected),
+        };
+        match step {
+            Some(Ok(seen)) => Some(Ok(seen)),
+            Some(Err(error)) => {
+                // Nothing can be said of what was not read.
+                self.expected = Expected::default();
+                Some(Err(error))
+            }
+            None => {
+                self.over = true;
+                self.expected.missed().map(|finding| Ok(Seen::Finding(finding)))
+            }
+        }
+    }
+
+    /// How much was read, and of how much: bytes of segments, or rows.
+    #[must_use]
+    pub fn progress(&self) -> (u64, u64) {
+        match &self.steps {
+            Steps::Lines(lines) => lines.progress(),
+            #[cfg(feature = "sqlite")]
+            Steps::Rows(rows) => rows.progress(),
+        }
+    }
+}
+
 impl Iterator for Scan {
     type Item = Result<Seen, AuditError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        match &mut self.steps {
-            Steps::Lines(lines) => lines.step(&mut self.keys),
-            #[cfg(feature = "sqlite")]
-            Steps::Rows(rows) => rows.step(&mut self.keys),
+        if let Some(stored) = self.waiting.take() {
+            return Some(Ok(Seen::Entry(stored)));
+        }
+        let mut stored = match self.advance()? {
+            Ok(Seen::Entry(stored)) => stored,
+            other => return Some(other),
+        };
+        match stored.misfiled(None) {
+            None => Some(Ok(Seen::Entry(stored))),
+            Some(finding) => {
+                self.waiting = Some(stored);
+                Some(Ok(Seen::Finding(finding)))
+            }
         }
     }
 }
