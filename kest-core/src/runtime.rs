@@ -15,6 +15,7 @@ use crate::error::{ConfigurationError, ConfigurationErrorKind, Error};
 use crate::identity::IdentityProvider;
 use crate::lineage::{ScopeGuard, Scoped};
 use crate::policy::PolicyEngine;
+use crate::telemetry::{self, PassportAttribute};
 use crate::trust::{TrustEvaluator, TrustModel};
 
 /// Everything a protected call needs from its deployment. Cheap to clone.
@@ -45,6 +46,7 @@ struct Inner {
     model_name: Arc<str>,
     audit: Option<Arc<dyn AuditSink>>,
     cache: Option<Arc<dyn ClaimCache>>,
+    passport_attribute: Option<PassportAttribute>,
     clock: Clock,
     replaces_outer_tiers: bool,
 }
@@ -133,6 +135,14 @@ impl Kest {
         self.inner.cache.as_ref()
     }
 
+    /// Which spans of its calls have the whole lineage.
+    pub(crate) fn passport_attribute(&self) -> PassportAttribute {
+        self.inner
+            .passport_attribute
+            .or(self.inner.config.telemetry.passport)
+            .unwrap_or_else(telemetry::passport_attribute)
+    }
+
     pub(crate) fn clock(&self) -> &Clock {
         &self.inner.clock
     }
@@ -175,6 +185,7 @@ pub struct KestBuilder {
     evaluator: Option<Arc<dyn TrustEvaluator>>,
     audit: Option<Arc<dyn AuditSink>>,
     cache: Option<Arc<dyn ClaimCache>>,
+    passport_attribute: Option<PassportAttribute>,
     fixed_clock: Option<u64>,
     replaces_outer_tiers: bool,
 }
@@ -237,6 +248,12 @@ impl KestBuilder {
         self
     }
 
+    /// Which spans have `kest.passport`, whatever the configuration says. Spec §14.
+    pub fn passport_attribute(mut self, passport: PassportAttribute) -> Self {
+        self.passport_attribute = Some(passport);
+        self
+    }
+
     /// Options that weaken what Kest promises.
     pub fn dangerous(self) -> DangerousBuilder {
         DangerousBuilder(self)
@@ -282,6 +299,7 @@ impl KestBuilder {
             model_name,
             audit: self.audit,
             cache: self.cache,
+            passport_attribute: self.passport_attribute,
             clock: self.fixed_clock.map_or_else(Clock::default, Clock::fixed),
             replaces_outer_tiers: self.replaces_outer_tiers,
         };

@@ -9,6 +9,7 @@ use http::{Request, Response};
 use http_body::Body;
 use kest_core::Kest;
 use kest_core::lineage::scope;
+use opentelemetry::context::FutureExt as _;
 use tower_service::Service;
 
 use super::info::{LineageInfo, Standing};
@@ -17,6 +18,7 @@ use crate::body::{Desk, LayerBody, LayerFuture};
 use crate::peer::PeerIdentity;
 use crate::problem::{Problem, ProblemKind};
 use crate::receive::{Received, Receiver};
+use crate::trace::under_caller;
 use crate::wire::Wire;
 
 /// What a layer and its services share.
@@ -111,6 +113,7 @@ async fn answer<S, B, R>(
         Some(_) | None => Returning::No,
     };
     request.extensions_mut().insert(info);
+    let trace = under_caller(request.headers());
     let served = desk.serve(inner, request, returning);
     let scoped = match &lineage {
         Some(believed) => believed.passport.scope(served),
@@ -119,7 +122,11 @@ async fn answer<S, B, R>(
     // The scope holds the tips; the entries as they were read need no longer be kept.
     drop(lineage);
     // INVARIANT: a request goes on with nothing but what came with it, wherever the service runs.
-    scoped.apart().under(settings.kest.clone()).upstream(said).await;
+    let scoped = scoped.apart().under(settings.kest.clone()).upstream(said);
+    match trace {
+        Some(trace) => scoped.with_context(trace).await,
+        None => scoped.await,
+    }
 }
 
 /// What is said on whose behalf inside of the layer would be said outside of it, or what happens inside of two would
