@@ -343,6 +343,7 @@ pub fn configure(kest: Kest) -> Result<(), ConfigurationError> {
         ));
     }
     require_identity(&kest)?;
+    warn_of_unopened_telemetry(&kest);
     *global = Some(kest);
     Ok(())
 }
@@ -353,6 +354,7 @@ pub fn configure(kest: Kest) -> Result<(), ConfigurationError> {
 /// When this one has no identity. What was set before then stays.
 pub fn reconfigure(kest: Kest) -> Result<(), ConfigurationError> {
     require_identity(&kest)?;
+    warn_of_unopened_telemetry(&kest);
     let old = GLOBAL.write().replace(kest);
     drop(old);
     Ok(())
@@ -360,6 +362,20 @@ pub fn reconfigure(kest: Kest) -> Result<(), ConfigurationError> {
 
 fn require_identity(kest: &Kest) -> Result<(), ConfigurationError> {
     kest.identity().map(drop).ok_or_else(missing_identity)
+}
+
+/// Whoever holds the exporter flushes it at the end of `main`, so it cannot be opened here.
+fn warn_of_unopened_telemetry(kest: &Kest) {
+    if let Some(exporter) = kest.config().telemetry.exporter
+        && !telemetry::has_tracer_provider()
+    {
+        tracing::warn!(
+            target: "kest",
+            %exporter,
+            "`[telemetry]` names an exporter, and this process has no tracer provider, so no spans go there: \
+             call `KestTelemetry::from_config(kest.config())` before `kest::configure`, and keep what it gives"
+        );
+    }
 }
 
 /// Why a call under a `Kest` has nobody to sign for it.

@@ -5,7 +5,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use opentelemetry::trace::{Span, SpanContext, Status, TraceContextExt, Tracer};
+use opentelemetry::trace::{
+    Span, SpanContext, SpanId, Status, TraceContextExt, TraceFlags, TraceId, TraceState, Tracer,
+};
 use opentelemetry::{Context, KeyValue, global};
 
 use serde::Deserialize;
@@ -51,6 +53,19 @@ pub(crate) fn passport_attribute() -> PassportAttribute {
 }
 
 static PASSPORT: AtomicU8 = AtomicU8::new(0);
+
+/// Whether a tracer provider is set in this process, so that spans of Kest go anywhere.
+///
+/// OpenTelemetry has no such question. Without a provider, a span is what its parent is, also where telemetry is
+/// suppressed; and there no provider records one.
+#[must_use]
+pub fn has_tracer_provider() -> bool {
+    let (trace, parent) = (TraceId::from_bytes([1; 16]), SpanId::from_bytes([1; 8]));
+    let parent_cx = SpanContext::new(trace, parent, TraceFlags::NOT_SAMPLED, true, TraceState::NONE);
+    let cx = Context::new().with_remote_span_context(parent_cx).with_telemetry_suppressed();
+    let tracer = global::tracer(SCOPE);
+    tracer.build_with_context(tracer.span_builder("kest.probe"), &cx).span_context().span_id() != parent
+}
 
 /// Where spans go. `KestTelemetry` of the crate `kest-otel` sends them there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use kest_core::config::Config;
-use kest_core::telemetry::{Exporter, SCOPE};
+use kest_core::telemetry::{self, Exporter, SCOPE};
+use opentelemetry::trace::noop::NoopTracerProvider;
 use opentelemetry::trace::{
-    SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState, Tracer as _,
+    Span as _, SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState, Tracer as _,
 };
 use opentelemetry::{Context, global};
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
@@ -75,9 +76,8 @@ impl KestTelemetry {
         build: impl FnOnce() -> Result<(SdkTracerProvider, SpanWatch), TelemetryError>,
         limit: Duration,
     ) -> Result<Self, TelemetryError> {
-        static INSTALLING: Mutex<()> = Mutex::new(());
         let _alone = INSTALLING.lock();
-        if has_provider() {
+        if telemetry::has_tracer_provider() {
             return Err(TelemetryError::new(
                 TelemetryErrorKind::ProviderSet,
                 "this process has a tracer provider already; add \
@@ -128,8 +128,35 @@ impl KestTelemetry {
         if std::mem::replace(&mut self.is_over, true) {
             return Ok(());
         }
-        self.provider.shutdown_with_timeout(self.limit)
+        let ended = self.provider.shutdown_with_timeout(self.limit);
+        let _alone = INSTALLING.lock();
+        // Where the program has put another in its place meanwhile, that one stays.
+        if !is_recording() {
+            global::set_tracer_provider(NoopTracerProvider::new());
+        }
+        ended
     }
+}
+
+/// While somebody sets the provider of the process, or takes it away.
+static INSTALLING: Mutex<()> = Mutex::new(());
+
+/// Whether the provider of the process is one that has not been shut down. Such a one begins spans; below a parent that is
+/// not sampled they are not recorded, unless its sampler takes no notice of parents.
+fn is_recording() -> bool {
+    let parent = SpanId::from_bytes([1; 8]);
+    let parent_cx = SpanContext::new(
+        TraceId::from_bytes([1; 16]),
+        parent,
+        TraceFlags::NOT_SAMPLED,
+        true,
+        TraceState::NONE,
+    );
+    let tracer = global::tracer(SCOPE);
+    let cx = Context::new().with_remote_span_context(parent_cx);
+    let span = tracer.build_with_context(tracer.span_builder("kest.probe"), &cx);
+    let id = span.span_context().span_id();
+    id != SpanId::INVALID && id != parent
 }
 
 impl Drop for KestTelemetry {
@@ -145,21 +172,4 @@ fn unfinished(error: OTelSdkError, counts: SpanCounts) -> TelemetryError {
         format!("{} of {} spans were not delivered; the log says why", counts.lost(), counts.ended),
     )
     .with_source(error)
-}
-
-/// Whether spans of Kest go anywhere. The API has no such question: without a provider, a span is what its parent is.
-/// Under a parent that is not sampled, none is recorded by the way.
-fn has_provider() -> bool {
-    let parent = SpanContext::new(
-        TraceId::from_bytes([1; 16]),
-        SpanId::from_bytes([1; 8]),
-        TraceFlags::NOT_SAMPLED,
-        true,
-        TraceState::NONE,
-    );
-    let under = Context::new().with_remote_span_context(parent.clone());
-    let tracer = global::tracer(SCOPE);
-    let span = tracer.build_with_context(tracer.span_builder("kest.probe"), &under);
-    let found = opentelemetry::trace::Span::span_context(&span);
-    found.is_valid() && found.span_id() != parent.span_id()
 }

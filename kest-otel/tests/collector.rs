@@ -6,11 +6,10 @@ mod support;
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use kest_otel::{KestTelemetry, Protocol, TelemetryBuilder, TelemetryErrorKind};
-use support::{Log, alone, call, kest, wait_for};
+use support::{Log, alone, answering, call, kest, wait_for};
 
 const TOKEN: &str = "Bearer very-s3cret";
 
@@ -24,35 +23,6 @@ fn to(address: SocketAddr, protocol: Protocol) -> TelemetryBuilder {
         .header("Authorization", TOKEN)
         .timeout(Duration::from_millis(500))
         .shutdown_limit(Duration::from_secs(2))
-}
-
-/// Answers every request with this, and hands on what came.
-fn answering(answer: &'static str) -> (SocketAddr, mpsc::Receiver<String>) {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let address = listener.local_addr().unwrap();
-    let (sender, receiver) = mpsc::channel();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            let mut request = Vec::new();
-            let mut part = [0; 4096];
-            let head = loop {
-                let read = stream.read(&mut part).unwrap();
-                request.extend_from_slice(&part[..read]);
-                let text = String::from_utf8_lossy(&request).into_owned();
-                let Some((head, _)) = text.split_once("\r\n\r\n") else { continue };
-                let length = head.to_lowercase().lines().find_map(|line| {
-                    line.strip_prefix("content-length: ").map(|length| length.parse::<usize>().unwrap())
-                });
-                if request.len() >= head.len() + 4 + length.unwrap() || read == 0 {
-                    break head.to_owned();
-                }
-            };
-            stream.write_all(answer.as_bytes()).unwrap();
-            let _ = sender.send(head);
-        }
-    });
-    (address, receiver)
 }
 
 #[test]
@@ -105,6 +75,18 @@ fn what_is_lost_is_said_once_and_at_the_end_and_tokens_never() {
     assert!(text.contains("401"), "{text}");
     assert_eq!(text.matches("spans were lost").count(), 1, "{text}");
     assert!(text.contains("lost=3"), "{text}");
+    assert!(!text.contains("s3cret"), "{text}");
+
+    // Nor by gRPC, whatever its libraries log.
+    let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let telemetry = to(silent.local_addr().unwrap(), Protocol::Grpc).install().unwrap();
+    let scope = kest().enter();
+    call("unseen", || ()).unwrap();
+    drop(scope);
+    telemetry.flush().unwrap_err();
+    drop(telemetry);
+    let text = log.text();
+    assert_eq!(text.matches("spans were lost").count(), 2, "{text}");
     assert!(!text.contains("s3cret"), "{text}");
 }
 

@@ -3,8 +3,10 @@
 
 mod support;
 
+use kest_core::telemetry::has_tracer_provider;
 use kest_otel::{KestTelemetry, TelemetryErrorKind};
 use opentelemetry::global;
+use opentelemetry::trace::noop::NoopTracerProvider;
 use opentelemetry::trace::{TraceContextExt as _, Tracer as _, TracerProvider as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
@@ -45,17 +47,52 @@ fn the_exporter_is_part_of_it() {
     assert_eq!((request.parent(), inside.parent()), (None, Some(request.id())));
     assert_eq!(query.parent(), Some(inside.id()));
     assert!([inside, query].iter().all(|span| span.trace() == request.trace()));
+    global::set_tracer_provider(NoopTracerProvider::new());
 }
 
 #[test]
-fn asking_whether_there_is_one_leaves_no_span() {
+fn asking_whether_there_is_one_leaves_no_span_in_it() {
     let _alone = alone();
+    global::set_tracer_provider(NoopTracerProvider::new());
+    assert!(!has_tracer_provider());
     let folder = Folder::new();
     let path = folder.file("spans.jsonl");
-    let first = KestTelemetry::setup("shop", "file", path.as_str()).unwrap();
-    KestTelemetry::setup("shop", "console", None).unwrap_err();
-    let counts = first.shutdown().unwrap();
-    assert_eq!(counts.ended, 0);
+    let processor = || {
+        KestTelemetry::builder().exporter("file").unwrap().endpoint(path.as_str()).span_processor().unwrap()
+    };
+    for sampler in [Sampler::AlwaysOn, Sampler::AlwaysOff, Sampler::ParentBased(Box::new(Sampler::AlwaysOn))]
+    {
+        let processor = processor();
+        let watch = processor.watch();
+        let provider =
+            SdkTracerProvider::builder().with_sampler(sampler).with_span_processor(processor).build();
+        global::set_tracer_provider(provider.clone());
+        assert!(has_tracer_provider());
+        KestTelemetry::setup("shop", "console", None).unwrap_err();
+        provider.shutdown().unwrap();
+        assert_eq!(watch.counts().ended, 0);
+    }
+    global::set_tracer_provider(NoopTracerProvider::new());
+}
+
+#[test]
+fn a_provider_that_came_later_stays() {
+    let _alone = alone();
+    global::set_tracer_provider(NoopTracerProvider::new());
+    let folder = Folder::new();
+    let (first, later) = (folder.file("first.jsonl"), folder.file("later.jsonl"));
+    let telemetry = KestTelemetry::setup("shop", "file", first.as_str()).unwrap();
+    let processor = KestTelemetry::builder().exporter("file").unwrap().endpoint(later.as_str());
+    let provider =
+        SdkTracerProvider::builder().with_span_processor(processor.span_processor().unwrap()).build();
+    global::set_tracer_provider(provider.clone());
+    drop(telemetry);
+    let scope = kest().enter();
+    call("kept", || ()).unwrap();
+    drop(scope);
+    provider.shutdown().unwrap();
+    assert_eq!((read(&first).len(), read(&later).len()), (0, 1));
+    global::set_tracer_provider(NoopTracerProvider::new());
 }
 
 /// A span of `tracing` around a call, and one inside of it: one trace, each the child of what is around it.
@@ -113,4 +150,5 @@ fn a_provider_that_samples_nothing_costs_no_attributes() {
     provider.shutdown().unwrap();
     assert_eq!(watch.counts().ended, 0);
     assert_eq!(std::fs::read(&path).unwrap(), b"");
+    global::set_tracer_provider(NoopTracerProvider::new());
 }

@@ -23,6 +23,8 @@ fn main() {
         ("a_panic_in_main_delivers", a_panic_in_main_delivers),
         ("the_console_is_for_people_and_standard_output_stays_clean", the_console_is_for_people),
         #[cfg(feature = "otlp")]
+        ("headers_of_the_environment_are_sent_and_not_told", headers_of_the_environment),
+        #[cfg(feature = "otlp")]
         ("a_collector_that_hangs_holds_nobody_up", a_collector_that_hangs_holds_nobody_up),
     ];
     for (name, test) in tests {
@@ -63,6 +65,16 @@ fn child(case: &str) {
             call("approve", || println!("what the program says")).unwrap();
             call("\u{1b}[31mred\nline", || ()).unwrap();
             denied("pay");
+        }
+        "env_headers" => {
+            tracing_subscriber::fmt()
+                .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
+                .with_writer(std::io::stderr)
+                .init();
+            let telemetry = setup("otlp");
+            let _scope = kest().enter();
+            call("last", || ()).unwrap();
+            assert_eq!(telemetry.shutdown().unwrap().lost(), 1);
         }
         "hangs" => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -135,6 +147,31 @@ fn the_console_is_for_people() {
     assert!(lines[2].contains("deny"), "{}", lines[2]);
     // Neither colours, where nobody looks, nor what an operation smuggles in.
     assert!(!text(&output.stderr).contains('\u{1b}'), "{}", text(&output.stderr));
+}
+
+#[cfg(feature = "otlp")]
+fn headers_of_the_environment() {
+    let (address, requests) = support::answering(
+        "HTTP/1.1 403 Bearer env s3cret\r\ncontent-length: 17\r\nconnection: close\r\n\r\nBearer env s3cret",
+    );
+    let case = |endpoint: &str| {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command
+            .env("KEST_OTEL_CASE", "env_headers")
+            .env("KEST_OTEL_ENDPOINT", endpoint)
+            .env("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20env%20s3cret,x-tenant=shop");
+        command.output().unwrap()
+    };
+    let output = case(&format!("http://{address}/v1/traces"));
+    assert!(output.status.success(), "{output:?}");
+    let head = requests.recv_timeout(Duration::from_secs(30)).unwrap();
+    assert!(head.contains("authorization: Bearer env s3cret") && head.contains("x-tenant: shop"), "{head}");
+    let log = text(&output.stderr);
+    assert!(log.contains("spans cannot be delivered") && log.contains("403"), "{log}");
+    assert!(!log.contains("s3cret"), "{log}");
+    // Nor do they go anywhere in plain text.
+    let output = case("http://collector.example:4317");
+    assert!(!output.status.success() && text(&output.stderr).contains("plain text"), "{output:?}");
 }
 
 #[cfg(feature = "otlp")]

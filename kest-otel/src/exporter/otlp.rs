@@ -7,6 +7,7 @@ use opentelemetry_otlp::tonic_types::metadata::MetadataMap;
 use opentelemetry_otlp::tonic_types::transport::{Certificate, ClientTlsConfig};
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _, WithHttpConfig as _, WithTonicConfig as _};
 use opentelemetry_sdk::trace::BatchConfig;
+use percent_encoding::percent_decode_str;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::redirect;
 
@@ -33,19 +34,16 @@ pub(super) fn open(
     // The SDK adds these by itself.
     let inherited = HEADERS.into_iter().find_map(|name| env(name).filter(|text| !text.is_empty()));
     let target = Target::of(builder, env, !headers.is_empty() || inherited.is_some())?;
-    let secrets = Secrets(
-        builder
-            .headers
-            .iter()
-            .map(|(_, value)| value.clone())
-            .chain(
-                inherited
-                    .iter()
-                    .flat_map(|text| text.split(','))
-                    .filter_map(|pair| pair.split_once('=').map(|(_, value)| value.trim().to_owned())),
-            )
-            .collect(),
-    );
+    let mut secrets: Vec<String> = builder.headers.iter().map(|(_, value)| value.clone()).collect();
+    for pair in inherited.iter().flat_map(|text| text.split(',')) {
+        if let Some((_, value)) = pair.split_once('=') {
+            let value = value.trim();
+            // W3C Baggage, whose form the variable has, encodes values.
+            secrets.push(percent_decode_str(value).decode_utf8_lossy().into_owned());
+            secrets.push(value.to_owned());
+        }
+    }
+    let secrets = Secrets(secrets);
     let timeout = builder.timeout.unwrap_or(TIMEOUT);
     let (exporter, worker) = match target.protocol {
         Protocol::Grpc => grpc(&target, headers, builder.roots_pem.as_deref(), timeout)?,

@@ -2,10 +2,11 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 use std::future::Future;
-use std::io;
+use std::io::{self, Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use kest_core::__private::{CallSpec, Invocation, begin, begin_sync, in_scope, run_in_scope};
@@ -208,4 +209,33 @@ impl io::Write for Log {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// Answers every request with this, and hands on what came.
+pub(crate) fn answering(answer: &'static str) -> (SocketAddr, mpsc::Receiver<String>) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut request = Vec::new();
+            let mut part = [0; 4096];
+            let head = loop {
+                let read = stream.read(&mut part).unwrap();
+                request.extend_from_slice(&part[..read]);
+                let text = String::from_utf8_lossy(&request).into_owned();
+                let Some((head, _)) = text.split_once("\r\n\r\n") else { continue };
+                let length = head.to_lowercase().lines().find_map(|line| {
+                    line.strip_prefix("content-length: ").map(|length| length.parse::<usize>().unwrap())
+                });
+                if request.len() >= head.len() + 4 + length.unwrap() || read == 0 {
+                    break head.to_owned();
+                }
+            };
+            stream.write_all(answer.as_bytes()).unwrap();
+            let _ = sender.send(head);
+        }
+    });
+    (address, receiver)
 }
