@@ -7,18 +7,19 @@ use kest::policy::MockPolicyEngine;
 use kest::telemetry::{KestTelemetry, Protocol, TelemetryBuilder};
 use kest::{Kest, kest_verified};
 use kest_lab::{Collector, Folder, Lab, Otelcol, OtelcolSettings, Rotel, wait_for};
+use opentelemetry::trace::noop::NoopTracerProvider;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use serde_json::Value;
 
 use crate::alone;
 
-#[kest_verified(policy = "lab/anything", operation = name)]
+#[kest_verified(policy = "kest/allow_trusted", operation = name)]
 fn work(name: &str) -> Result<(), kest::Error> {
     Ok(())
 }
 
-#[kest_verified(policy = "lab/nothing")]
+#[kest_verified(policy = "orders/charge")]
 fn forbidden() -> Result<(), kest::Error> {
     Ok(())
 }
@@ -26,7 +27,7 @@ fn forbidden() -> Result<(), kest::Error> {
 fn kest() -> Kest {
     Kest::builder()
         .identity(LocalEd25519Provider::new().unwrap())
-        .engine(MockPolicyEngine::allowing(["lab/anything"]))
+        .engine(MockPolicyEngine::allowing(["kest/allow_trusted"]))
         .without_config()
         .build()
         .unwrap()
@@ -160,6 +161,7 @@ fn the_file_exporter_writes_what_the_collector_writes() {
     forbidden().unwrap_err();
     drop(scope);
     provider.shutdown().unwrap();
+    opentelemetry::global::set_tracer_provider(NoopTracerProvider::new());
     collector.wait(3);
 
     let ours: Vec<Value> = std::fs::read_to_string(&path)
