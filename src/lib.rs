@@ -92,9 +92,7 @@ pub use kest_core::{
     Error, Kest, KestBuilder, Passport, PassportEntry, clear, get_active_cache, get_active_engine,
     get_active_identity, global, join,
 };
-pub use kest_core::{
-    audit, canonical, config, entry, error, jws, keys, lineage, taint, text, trust, verify,
-};
+pub use kest_core::{audit, canonical, config, entry, error, jws, keys, lineage, taint, text, trust, verify};
 pub use kest_macros::kest_verified;
 pub use kest_providers::identity::get_default_identity;
 

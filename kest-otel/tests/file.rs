@@ -278,3 +278,16 @@ impl EnterScope for Kest {
         body()
     }
 }
+
+#[cfg(not(all(feature = "otlp", feature = "sqlite")))]
+#[test]
+fn an_exporter_that_is_not_built_in_is_named() {
+    let _alone = alone();
+    for (exporter, is_there) in [("otlp", cfg!(feature = "otlp")), ("sqlite", cfg!(feature = "sqlite"))] {
+        if !is_there {
+            let error = KestTelemetry::setup("shop", exporter, "x").unwrap_err();
+            assert_eq!(error.kind(), TelemetryErrorKind::MissingFeature);
+            assert!(error.to_string().contains(&format!("the feature `{exporter}`")), "{error}");
+        }
+    }
+}
