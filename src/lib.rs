@@ -54,6 +54,7 @@
 //! - [`identity`], [`policy`], [`trust`]: what a call consults, and the traits to bring one's own.
 //! - [`audit`]: where entries are kept for good; `docs/audit.md` in the repository is the guide.
 //! - `http` (feature): lineage across services; `docs/services.md` in the repository is the guide.
+//! - [`telemetry`]: spans, and where they go; `docs/telemetry.md` in the repository is the guide.
 //! - [`verify`]: from bytes to a [`verify::VerifiedPassport`], and the report.
 //! - `docs/spec.md` in the repository: the contract, section by section.
 //!
@@ -76,7 +77,9 @@
 //! | `grpc` | no | the same for tonic |
 //! | `reqwest` | no | middleware for `reqwest` |
 //! | `redis` | no | `cache::RedisCache`: claim checks on Redis or Valkey |
-//! | `sqlite` | no | `audit::SqliteAudit`: entries kept in an SQLite database |
+//! | `telemetry` | no | `telemetry::KestTelemetry`: spans to a console or a file |
+//! | `otlp` | no | spans to an OpenTelemetry collector; implies `telemetry` |
+//! | `sqlite` | no | `audit::SqliteAudit`: entries kept in an SQLite database; with `telemetry`, spans too |
 //! | `aws-lc` | no | signatures by aws-lc-rs: Ed25519 there, ECDSA, RSA, X.509 chains; `spire`, `aws`, `bedrock`, `oidc` and `jwks` imply it |
 
 #[cfg(feature = "tokio")]
@@ -90,9 +93,7 @@ pub use kest_core::{
     Error, Kest, KestBuilder, Passport, PassportEntry, clear, get_active_cache, get_active_engine,
     get_active_identity, global, join,
 };
-pub use kest_core::{
-    canonical, config, entry, error, jws, keys, lineage, taint, telemetry, text, trust, verify,
-};
+pub use kest_core::{canonical, config, entry, error, jws, keys, lineage, taint, text, trust, verify};
 pub use kest_macros::kest_verified;
 pub use kest_providers::identity::get_default_identity;
 
@@ -122,6 +123,13 @@ pub mod audit {
 pub mod cache {
     pub use kest_core::claim::*;
     pub use kest_providers::cache::*;
+}
+
+/// Spans of calls, for watching: what they hold, and with the feature `telemetry` where they go.
+pub mod telemetry {
+    pub use kest_core::telemetry::*;
+    #[cfg(feature = "telemetry")]
+    pub use kest_otel::*;
 }
 
 /// Lineage across the wire: the propagator, layers for servers and clients, the JWKS route.

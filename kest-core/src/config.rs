@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use crate::error::{ConfigurationError, ConfigurationErrorKind};
 use crate::policy::Tier;
+use crate::telemetry::{Exporter, PassportAttribute};
 use crate::trust::TrustModel;
 use crate::verify::Authority;
 
@@ -33,6 +34,8 @@ pub struct Config {
     pub verification: Verification,
     /// `[audit]`.
     pub audit: Audit,
+    /// `[telemetry]`.
+    pub telemetry: Telemetry,
     /// The file it came from.
     #[serde(skip)]
     pub path: Option<PathBuf>,
@@ -120,6 +123,41 @@ pub struct Propagation {
 pub struct Verification {
     /// `[verification.authority]`: who may raise trust, start trusted roots and remove taints.
     pub authority: Option<toml::Table>,
+}
+
+/// `[telemetry]`: where spans go. `KestTelemetry::from_config` opens it.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Telemetry {
+    /// Which spans have `kest.passport`: `root` (default), `always` or `never`.
+    pub passport: Option<PassportAttribute>,
+    /// `service.name` of the spans' resource. Required with an exporter.
+    pub service_name: Option<String>,
+    /// `otlp`, `file`, `sqlite` or `console`.
+    pub exporter: Option<Exporter>,
+    /// The collector's URL, or the path of the file, relative to the configuration file.
+    pub endpoint: Option<String>,
+}
+
+impl Telemetry {
+    fn check(&self) -> Result<(), ConfigurationError> {
+        let refuse = |why: &str| Err(wrong(format!("`[telemetry]` {why}")));
+        match (self.exporter, &self.service_name, &self.endpoint) {
+            (None, Some(_), _) | (None, _, Some(_)) => {
+                refuse("names no `exporter`; use `otlp`, `file`, `sqlite` or `console`")
+            }
+            (Some(_), None, _) => refuse("names no `service_name`; spans must say whose they are"),
+            (Some(_), Some(name), _) if name.trim().is_empty() => refuse("has an empty `service_name`"),
+            (Some(_), _, Some(endpoint)) if endpoint.is_empty() => refuse("has an empty `endpoint`"),
+            (Some(Exporter::File | Exporter::Sqlite), _, None) => {
+                refuse("names no `endpoint`, which is the path of the file")
+            }
+            (Some(Exporter::Console), _, Some(_)) => {
+                refuse("has an `endpoint`, which `console` has no use for; take it away")
+            }
+            (None, None, None) | (Some(_), Some(_), _) => Ok(()),
+        }
+    }
 }
 
 impl Config {
@@ -219,6 +257,7 @@ impl Config {
         }
         Authority::from_config(self)?;
         self.audit.check()?;
+        self.telemetry.check()?;
         self.deviations.iter().try_for_each(|deviation| self.check_deviation(deviation))
     }
 
@@ -311,6 +350,34 @@ mod tests {
         assert!(deviation.covers("shop::orders::refund"));
         assert!(!deviation.covers("shop::orders_archive::refund"));
         assert!(!deviation.covers("shop"));
+    }
+
+    #[test]
+    fn telemetry_says_where_to_or_nothing() {
+        let good = |rest: &str| Config::parse(&format!("[telemetry]\n{rest}")).unwrap().telemetry;
+        let telemetry = good("service_name = \"shop\"\nexporter = \"otlp\"\npassport = \"never\"");
+        assert_eq!(telemetry.exporter, Some(Exporter::Otlp));
+        assert_eq!(telemetry.passport, Some(PassportAttribute::Never));
+        assert_eq!(good("passport = \"always\"").passport, Some(PassportAttribute::Always));
+        assert_eq!(good("").passport, None);
+        good("service_name = \"shop\"\nexporter = \"console\"");
+
+        for (text, named) in [
+            ("exporter = \"jaeger\"\nservice_name = \"shop\"", "jaeger"),
+            ("passport = \"sometimes\"", "sometimes"),
+            ("exporters = \"file\"", "exporters"),
+            ("exporter = \"otlp\"", "no `service_name`"),
+            ("exporter = \"otlp\"\nservice_name = \" \"", "empty `service_name`"),
+            ("exporter = \"otlp\"\nservice_name = \"shop\"\nendpoint = \"\"", "empty `endpoint`"),
+            ("exporter = \"file\"\nservice_name = \"shop\"", "path of the file"),
+            ("exporter = \"sqlite\"\nservice_name = \"shop\"", "path of the file"),
+            ("exporter = \"console\"\nservice_name = \"shop\"\nendpoint = \"x\"", "take it away"),
+            ("service_name = \"shop\"", "no `exporter`"),
+            ("endpoint = \"http://127.0.0.1:4317\"", "no `exporter`"),
+        ] {
+            let message = refused(&format!("[telemetry]\n{text}"));
+            assert!(message.contains(named), "{text}: {message}");
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ use crate::hook::DenialBudget;
 use crate::identity::IdentityProvider;
 use crate::lineage::{ScopeGuard, Scoped};
 use crate::policy::PolicyEngine;
+use crate::telemetry::{self, PassportAttribute};
 use crate::trust::{TrustEvaluator, TrustModel};
 
 /// Everything a protected call needs from its deployment. Cheap to clone.
@@ -47,6 +48,7 @@ struct Inner {
     audit: OnceLock<Arc<dyn AuditSink>>,
     denials: Option<DenialBudget>,
     cache: Option<Arc<dyn ClaimCache>>,
+    passport_attribute: Option<PassportAttribute>,
     clock: Clock,
     replaces_outer_tiers: bool,
 }
@@ -147,6 +149,14 @@ impl Kest {
         self.inner.cache.as_ref()
     }
 
+    /// Which spans of its calls have the whole lineage.
+    pub(crate) fn passport_attribute(&self) -> PassportAttribute {
+        self.inner
+            .passport_attribute
+            .or(self.inner.config.telemetry.passport)
+            .unwrap_or_else(telemetry::passport_attribute)
+    }
+
     pub(crate) fn clock(&self) -> &Clock {
         &self.inner.clock
     }
@@ -189,6 +199,7 @@ pub struct KestBuilder {
     evaluator: Option<Arc<dyn TrustEvaluator>>,
     audit: Option<Arc<dyn AuditSink>>,
     cache: Option<Arc<dyn ClaimCache>>,
+    passport_attribute: Option<PassportAttribute>,
     fixed_clock: Option<u64>,
     replaces_outer_tiers: bool,
 }
@@ -251,6 +262,12 @@ impl KestBuilder {
         self
     }
 
+    /// Which spans have `kest.passport`, whatever the configuration says. Spec §14.
+    pub fn passport_attribute(mut self, passport: PassportAttribute) -> Self {
+        self.passport_attribute = Some(passport);
+        self
+    }
+
     /// Options that weaken what Kest promises.
     pub fn dangerous(self) -> DangerousBuilder {
         DangerousBuilder(self)
@@ -298,6 +315,7 @@ impl KestBuilder {
             audit: self.audit.map(OnceLock::from).unwrap_or_default(),
             denials,
             cache: self.cache,
+            passport_attribute: self.passport_attribute,
             clock: self.fixed_clock.map_or_else(Clock::default, Clock::fixed),
             replaces_outer_tiers: self.replaces_outer_tiers,
         };
@@ -341,6 +359,7 @@ pub fn configure(kest: Kest) -> Result<(), ConfigurationError> {
         ));
     }
     require_identity(&kest)?;
+    warn_of_unopened_telemetry(&kest);
     *global = Some(kest);
     Ok(())
 }
@@ -351,6 +370,7 @@ pub fn configure(kest: Kest) -> Result<(), ConfigurationError> {
 /// When this one has no identity. What was set before then stays.
 pub fn reconfigure(kest: Kest) -> Result<(), ConfigurationError> {
     require_identity(&kest)?;
+    warn_of_unopened_telemetry(&kest);
     let old = GLOBAL.write().replace(kest);
     drop(old);
     Ok(())
@@ -358,6 +378,20 @@ pub fn reconfigure(kest: Kest) -> Result<(), ConfigurationError> {
 
 fn require_identity(kest: &Kest) -> Result<(), ConfigurationError> {
     kest.identity().map(drop).ok_or_else(missing_identity)
+}
+
+/// Whoever holds the exporter flushes it at the end of `main`, so it cannot be opened here.
+fn warn_of_unopened_telemetry(kest: &Kest) {
+    if let Some(exporter) = kest.config().telemetry.exporter
+        && !telemetry::has_tracer_provider()
+    {
+        tracing::warn!(
+            target: "kest",
+            %exporter,
+            "`[telemetry]` names an exporter, and this process has no tracer provider, so no spans go there: \
+             call `KestTelemetry::from_config(kest.config())` before `kest::configure`, and keep what it gives"
+        );
+    }
 }
 
 /// Why a call under a `Kest` has nobody to sign for it.

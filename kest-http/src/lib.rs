@@ -41,6 +41,8 @@ pub mod propagator;
 mod receive;
 #[cfg(feature = "spire")]
 pub mod tls;
+#[cfg(feature = "http")]
+mod trace;
 pub mod wire;
 #[cfg(feature = "http")]
 mod withheld;

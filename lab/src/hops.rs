@@ -50,6 +50,8 @@ pub struct HopConfig {
     pub entries: Option<usize>,
     /// Whether it writes and reads the Python package's forms.
     pub python: bool,
+    /// The collector that gets its spans.
+    pub otlp: Option<String>,
 }
 
 impl HopConfig {

@@ -11,6 +11,7 @@
 )]
 
 mod cedar_agent;
+mod collector;
 mod command;
 mod envoy;
 mod fakecloud;
@@ -34,6 +35,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 pub use cedar_agent::CedarAgent;
+pub use collector::{Collected, Collector, Otelcol, OtelcolSettings, Rotel};
 pub use command::{command, run};
 pub use envoy::Envoy;
 pub use fakecloud::Fakecloud;
@@ -79,6 +81,8 @@ impl Lab {
             "spire/spire-server",
             "spire/spire-agent",
             "opa/opa",
+            "otelcol/otelcol",
+            "rotel/bin/python",
             "cedar-agent/bin/cedar-agent",
             "fakecloud/bin/fakecloud",
             "python/bin/ministack",

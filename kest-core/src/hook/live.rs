@@ -36,7 +36,7 @@ impl Live {
             Scope::body(call.scope.as_ref(), Arc::clone(&call.env), call.parents.clone(), Arc::clone(&entry));
         if span.is_recording() {
             span.set(call.attributes(&entry));
-            if call.parents.is_empty() {
+            if call.shows_passport() {
                 span.set([KeyValue::new("kest.passport", scope.passport().serialize())]);
             }
         }

@@ -135,6 +135,18 @@ async fn decide_and_sign(
     }
     // Boxed at once: it moves on into the body's scope, and is large.
     let mut call = Box::new(Prepared::new(invocation, span)?);
+    match decide(&mut call, mode).await {
+        Ok(entry) => Ok((call, entry)),
+        Err(error) => {
+            if span.is_recording() {
+                span.set(call.known_attributes());
+            }
+            Err(error)
+        }
+    }
+}
+
+async fn decide(call: &mut Prepared, mode: Mode) -> Result<Arc<Node>, Error> {
     while let Some(snapshot) = call.next_snapshot()? {
         let node = snapshot.draft.seal(&call.sealer(), mode).await?;
         call.adopt(snapshot.group, node);
@@ -155,8 +167,7 @@ async fn decide_and_sign(
             return Err(error);
         }
     }
-    let entry = call.draft().seal(&call.sealer(), mode).await?;
-    Ok((call, entry))
+    call.draft().seal(&call.sealer(), mode).await
 }
 
 /// An entry that is written and not yet signed.

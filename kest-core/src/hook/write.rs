@@ -13,7 +13,9 @@ use crate::identity::OidcSubject;
 use crate::jws::hex;
 use crate::passport::{Node, Tips};
 use crate::payload::{Completes, Denied, Payload, PolicyLists};
+use crate::runtime::Kest;
 use crate::taint::TaintSet;
+use crate::telemetry::{self, PassportAttribute};
 
 impl Prepared {
     /// The entry of the call itself.
@@ -134,7 +136,7 @@ impl Prepared {
         .write()
     }
 
-    /// Attributes of a span that is recorded.
+    /// Attributes of the recorded span of a call that is allowed.
     pub(super) fn attributes(&self, entry: &Arc<Node>) -> Vec<KeyValue> {
         let lists = &self.plan.lists;
         let ids: Vec<&str> = [&lists.enterprise, &lists.platform, &lists.application, &lists.function]
@@ -142,16 +144,35 @@ impl Prepared {
             .flatten()
             .map(String::as_str)
             .collect();
-        vec![
+        let mut attributes = self.known_attributes();
+        attributes.extend([
             KeyValue::new("kest.allowed", true),
             KeyValue::new("kest.entry_id", self.entry_id.clone()),
-            KeyValue::new("kest.operation", self.operation.to_string()),
-            KeyValue::new("kest.parent_hash", self.parent_hashes.first().cloned().unwrap_or_default()),
             KeyValue::new("kest.policy_ids", ids.join(",")),
             KeyValue::new("kest.signature", entry.jws().to_owned()),
+        ]);
+        attributes
+    }
+
+    /// What is known before anybody has decided: the span of a refused call has this too.
+    pub(super) fn known_attributes(&self) -> Vec<KeyValue> {
+        let mut attributes = Vec::with_capacity(9);
+        attributes.extend([
+            KeyValue::new("kest.operation", self.operation.to_string()),
+            KeyValue::new("kest.parent_hash", self.parent_hashes.first().cloned().unwrap_or_default()),
             KeyValue::new("kest.trust_score", i64::from(self.trust.score)),
             KeyValue::new("kest.workload_id", self.workload.to_string()),
-        ]
+        ]);
+        attributes
+    }
+
+    /// Whether the recorded span of this call gets the whole lineage.
+    pub(super) fn shows_passport(&self) -> bool {
+        match self.kest.as_ref().map_or_else(telemetry::passport_attribute, Kest::passport_attribute) {
+            PassportAttribute::Root => self.parents.is_empty(),
+            PassportAttribute::Always => true,
+            PassportAttribute::Never => false,
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use http_body::Body;
 use kest_core::Kest;
 use kest_core::lineage::scope;
 use kest_core::text::Quoted;
+use opentelemetry::context::FutureExt as _;
 use tower_service::Service;
 
 use super::info::{LineageInfo, Standing};
@@ -20,6 +21,7 @@ use crate::body::{Desk, LayerBody, LayerFuture};
 use crate::peer::PeerIdentity;
 use crate::problem::{Problem, ProblemKind};
 use crate::receive::{Received, Receiver};
+use crate::trace::under_caller;
 use crate::wire::Wire;
 use crate::withheld::Seldom;
 
@@ -133,6 +135,7 @@ async fn answer<S, B, R>(
         Some(_) | None => Returning::No,
     };
     request.extensions_mut().insert(info);
+    let trace = under_caller(request.headers());
     let served = desk.serve(inner, request, returning);
     let scoped = match &lineage {
         Some(believed) => believed.passport.scope(served),
@@ -141,7 +144,11 @@ async fn answer<S, B, R>(
     // The scope holds the tips; the entries as they were read need no longer be kept.
     drop(lineage);
     // INVARIANT: a request goes on with nothing but what came with it, wherever the service runs.
-    scoped.apart().under(settings.kest.clone()).upstream(said).await;
+    let scoped = scoped.apart().under(settings.kest.clone()).upstream(said);
+    match trace {
+        Some(trace) => scoped.with_context(trace).await,
+        None => scoped.await,
+    }
 }
 
 /// Says why a caller who asks for its lineage gets none: it is told that it is not bound, and no more.

@@ -36,6 +36,7 @@ use kest::http::{IdentityLayer, JwksService, LineageInfo, LineageLayer, Wire, jw
 use kest::identity::IdentityProvider;
 use kest::identity::spire::{PeerAuthorizer, SpireProvider};
 use kest::policy::RegoEngine;
+use kest::telemetry::KestTelemetry;
 use kest::verify::{Anchors, Limits, Verifier};
 use kest_lab::{HopConfig, Plan, hop_policies, local_identity};
 use serde_json::Value;
@@ -59,6 +60,10 @@ async fn main() {
         .init();
     let path = std::env::args_os().nth(1).expect("the path of a configuration");
     let config: HopConfig = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let _telemetry = config.otlp.as_deref().map(|collector| {
+        let telemetry = KestTelemetry::builder().service_name(&config.name).endpoint(collector);
+        telemetry.exporter("otlp").unwrap().delay(Duration::from_millis(100)).install().unwrap()
+    });
     let spire = if config.spire { Some(attested().await) } else { None };
     let identity: Arc<dyn IdentityProvider> = match &spire {
         Some(spire) => Arc::new(spire.clone()),

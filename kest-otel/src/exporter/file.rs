@@ -1,0 +1,56 @@
+//! Spans as lines of JSON.
+
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::Path;
+
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::SpanData;
+
+use super::json;
+use super::local::{self, Sink, cannot_open, told};
+use crate::error::TelemetryError;
+
+/// A file that is appended to: a line for each span, each a whole `TracesData` of OTLP in JSON.
+pub(super) struct JsonLines {
+    file: File,
+    /// Whether a line may stand there that was not written to its end.
+    torn: bool,
+}
+
+impl JsonLines {
+    pub(super) fn open(path: &Path) -> Result<Self, TelemetryError> {
+        let mut file = local::open(path)?;
+        let torn = is_torn(&mut file).map_err(|error| cannot_open(path, &error).with_source(error))?;
+        Ok(Self { file, torn })
+    }
+}
+
+/// Whether the file ends within a line.
+fn is_torn(file: &mut File) -> std::io::Result<bool> {
+    // Pipes and devices have no end.
+    if !file.metadata()?.is_file() || file.metadata()?.len() == 0 {
+        return Ok(false);
+    }
+    let mut last = [0];
+    file.seek(SeekFrom::End(-1))?;
+    file.read_exact(&mut last)?;
+    Ok(last != *b"\n")
+}
+
+impl Sink for JsonLines {
+    fn take(&mut self, spans: &[SpanData], resource: &Resource) -> Result<(), String> {
+        let mut lines = String::new();
+        if self.torn {
+            lines.push('\n');
+        }
+        for span in spans {
+            lines.push_str(&json::traces_data(span, resource).to_string());
+            lines.push('\n');
+        }
+        // At once, so that lines of several processes do not mix.
+        let written = self.file.write_all(lines.as_bytes());
+        self.torn = written.is_err();
+        written.map_err(|error| told(&error))
+    }
+}
