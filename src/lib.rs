@@ -52,6 +52,7 @@
 //!   is named; [`Kest::scope`].
 //! - [`lineage`]: how the DAG follows the code; [`join!`], [`spawn`], [`lineage::LineageExt::in_lineage`].
 //! - [`identity`], [`policy`], [`trust`]: what a call consults, and the traits to bring one's own.
+//! - [`audit`]: where entries are kept for good; `docs/audit.md` in the repository is the guide.
 //! - `http` (feature): lineage across services; `docs/services.md` in the repository is the guide.
 //! - [`verify`]: from bytes to a [`verify::VerifiedPassport`], and the report.
 //! - `docs/spec.md` in the repository: the contract, section by section.
@@ -75,6 +76,7 @@
 //! | `grpc` | no | the same for tonic |
 //! | `reqwest` | no | middleware for `reqwest` |
 //! | `redis` | no | `cache::RedisCache`: claim checks on Redis or Valkey |
+//! | `sqlite` | no | `audit::SqliteAudit`: entries kept in an SQLite database |
 //! | `aws-lc` | no | signatures by aws-lc-rs: Ed25519 there, ECDSA, RSA, X.509 chains; `spire`, `aws`, `bedrock`, `oidc` and `jwks` imply it |
 
 #[cfg(feature = "tokio")]
@@ -89,7 +91,7 @@ pub use kest_core::{
     get_active_identity, global, join,
 };
 pub use kest_core::{
-    audit, canonical, config, entry, error, jws, keys, lineage, taint, telemetry, text, trust, verify,
+    canonical, config, entry, error, jws, keys, lineage, taint, telemetry, text, trust, verify,
 };
 pub use kest_macros::kest_verified;
 pub use kest_providers::identity::get_default_identity;
@@ -108,6 +110,12 @@ pub mod identity {
 pub mod policy {
     pub use kest_core::policy::*;
     pub use kest_providers::policy::*;
+}
+
+/// Where entries are kept: the trait, the sinks of this build, and a reader for their stores.
+pub mod audit {
+    pub use kest_core::audit::*;
+    pub use kest_providers::audit::*;
 }
 
 /// Where passports wait that are too large for the wire: the trait, and the caches of this build.

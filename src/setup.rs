@@ -10,6 +10,8 @@ use kest_providers::identity::detect::get_default_identity;
 ///
 /// Nothing connects here: a SPIRE agent may come later than the program.
 ///
+/// Where the configuration names an audit sink and none was given, it is opened, for the `Kest` and its clones.
+///
 /// ```no_run
 /// use kest::policy::MockPolicyEngine;
 ///
@@ -26,21 +28,52 @@ use kest_providers::identity::detect::get_default_identity;
 ///
 /// # Errors
 /// When there is one already ([`reconfigure`] replaces it). `MissingIdentity` when there is no identity to be had; its
-/// `source()` is the [`IdentityError`](kest_core::error::IdentityError).
+/// `source()` is the [`IdentityError`](kest_core::error::IdentityError). `Audit` when the audit sink cannot be opened.
 pub fn configure(kest: Kest) -> Result<(), ConfigurationError> {
     // Whoever comes second is told so, whatever the platform gives.
     if kest_core::global().is_none() {
-        return kest_core::configure(detect(kest)?);
+        let kest = detect(kest)?;
+        open_audit(&kest)?;
+        return kest_core::configure(kest);
     }
     kest_core::configure(kest)
 }
 
-/// Sets or replaces the process-wide default, with an identity as [`configure`] finds it.
+/// Sets or replaces the process-wide default, with an identity and an audit sink as [`configure`] finds them. Where the
+/// one that is replaced has the same store open, its sink goes on.
 ///
 /// # Errors
-/// When there is no identity to be had. What was set before then stays.
+/// When there is no identity to be had, or the audit sink cannot be opened. What was set before then stays.
 pub fn reconfigure(kest: Kest) -> Result<(), ConfigurationError> {
-    kest_core::reconfigure(detect(kest)?)
+    let kest = detect(kest)?;
+    open_audit(&kest)?;
+    kest_core::reconfigure(kest)
+}
+
+fn open_audit(kest: &Kest) -> Result<(), ConfigurationError> {
+    let config = kest.config();
+    if config.audit.sink.is_none() || kest.audit().is_some() {
+        return Ok(());
+    }
+    // A store has one writer: the global one's, if that is the same store.
+    let same = kest_core::global().filter(|global| {
+        let other = global.config();
+        other.audit == config.audit && other.audit_path() == config.audit_path()
+    });
+    let sink = match same.as_ref().and_then(Kest::audit) {
+        Some(sink) => Some(std::sync::Arc::clone(sink)),
+        None => kest_providers::audit::open(config).map_err(|error| {
+            ConfigurationError::new(
+                ConfigurationErrorKind::Audit,
+                format!("the audit sink cannot be opened: {error}"),
+            )
+            .with_source(error)
+        })?,
+    };
+    if let Some(sink) = sink {
+        kest.open_audit(sink);
+    }
+    Ok(())
 }
 
 fn detect(kest: Kest) -> Result<Kest, ConfigurationError> {

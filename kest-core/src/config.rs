@@ -13,6 +13,10 @@ use crate::policy::Tier;
 use crate::trust::TrustModel;
 use crate::verify::Authority;
 
+mod audit;
+
+pub use self::audit::{Audit, Durability, SinkKind};
+
 /// A parsed `kest.toml`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -27,6 +31,8 @@ pub struct Config {
     pub propagation: Propagation,
     /// `[verification]`.
     pub verification: Verification,
+    /// `[audit]`.
+    pub audit: Audit,
     /// The file it came from.
     #[serde(skip)]
     pub path: Option<PathBuf>,
@@ -212,6 +218,7 @@ impl Config {
             }
         }
         Authority::from_config(self)?;
+        self.audit.check()?;
         self.deviations.iter().try_for_each(|deviation| self.check_deviation(deviation))
     }
 

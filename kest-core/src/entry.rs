@@ -128,6 +128,20 @@ pub struct Metadata {
     pub policies: Vec<(Box<str>, Box<str>)>,
     /// What a `completion` entry completes.
     pub completion: Option<Completion>,
+    /// Who said no, in the receipt of a denial.
+    pub denied: Option<DenialRecord>,
+}
+
+/// What only the receipt of a denial says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DenialRecord {
+    /// The policy that said no.
+    pub policy: Box<str>,
+    /// Its tier.
+    pub tier: Box<str>,
+    /// What it gave as its reason.
+    pub reason: Option<Box<str>>,
 }
 
 /// What only a `completion` entry says.
@@ -242,6 +256,7 @@ mod tests {
                 trust_model: "guide",
                 digests: if full { vec![] } else { vec![("kest/allow", "sha256:00")] },
                 completes: full.then_some(Completes { entry_id: id, outcome: "ok" }),
+                denied: None,
                 content_hash: if full { &hash } else { "" },
                 input_hash: "",
             };

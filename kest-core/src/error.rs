@@ -254,6 +254,8 @@ pub enum ConfigurationErrorKind {
     AlreadyConfigured,
     /// A layer of a service or of a client has a setting that cannot be used.
     Layer,
+    /// The audit sink that the configuration names cannot be opened.
+    Audit,
 }
 
 detail!(
@@ -339,12 +341,24 @@ impl PropagationError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum AuditErrorKind {
-    /// The store is full.
+    /// The store is full, or has more to do than it may keep waiting.
     Full,
     /// The store cannot be written.
     Write,
     /// The sink has been closed.
     Closed,
+    /// The store did not acknowledge in time.
+    Timeout,
+    /// The store cannot be opened.
+    Open,
+    /// Another writer has the store open.
+    Locked,
+    /// The configuration names a store, and nobody has opened it.
+    NotOpen,
+    /// The public keys that belong beside the entry cannot be had.
+    Keys,
+    /// What is to be recorded is no entry.
+    Malformed,
 }
 
 detail!(

@@ -52,6 +52,14 @@ pub(crate) struct Completes<'a> {
     pub(crate) outcome: &'static str,
 }
 
+/// What only the receipt of a denial says.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Denied<'a> {
+    pub(crate) policy: &'a str,
+    pub(crate) tier: &'a str,
+    pub(crate) reason: Option<&'a str>,
+}
+
 /// Everything an entry says.
 #[derive(Debug)]
 pub(crate) struct Payload<'a> {
@@ -77,6 +85,7 @@ pub(crate) struct Payload<'a> {
     /// Name and digest, of the policies whose text the engine knows.
     pub(crate) digests: Vec<(&'a str, &'a str)>,
     pub(crate) completes: Option<Completes<'a>>,
+    pub(crate) denied: Option<Denied<'a>>,
     pub(crate) content_hash: &'a str,
     pub(crate) input_hash: &'a str,
 }
@@ -104,6 +113,15 @@ impl Payload<'_> {
             raw(o, "\"completes\":\"");
             raw(o, completes.entry_id);
             raw(o, "\",");
+        }
+        if let Some(denied) = self.denied {
+            raw(o, "\"denied\":{\"policy\":");
+            write_str(o, denied.policy);
+            raw(o, ",\"reason\":");
+            nullable(o, denied.reason);
+            raw(o, ",\"tier\":");
+            write_str(o, denied.tier);
+            raw(o, "},");
         }
         raw(o, "\"function\":");
         write_str(o, self.function);
@@ -252,6 +270,7 @@ mod tests {
                 trust_source: flag.then_some(text.as_str()), trust_override, trust_model: "guide",
                 digests: names.iter().map(|n| (n.as_str(), "sha256:00")).collect(),
                 completes: flag.then_some(Completes { entry_id: "id", outcome: "ok" }),
+                denied: flag.then_some(Denied { policy: &text, tier: "function", reason: Some(&text) }),
                 content_hash: "", input_hash: "",
             };
             let written = payload.write();

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::RwLock;
 
@@ -12,6 +12,7 @@ use crate::claim::ClaimCache;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::{ConfigurationError, ConfigurationErrorKind, Error};
+use crate::hook::DenialBudget;
 use crate::identity::IdentityProvider;
 use crate::lineage::{ScopeGuard, Scoped};
 use crate::policy::PolicyEngine;
@@ -43,7 +44,8 @@ struct Inner {
     model: TrustModel,
     evaluator: Option<Arc<dyn TrustEvaluator>>,
     model_name: Arc<str>,
-    audit: Option<Arc<dyn AuditSink>>,
+    audit: OnceLock<Arc<dyn AuditSink>>,
+    denials: Option<DenialBudget>,
     cache: Option<Arc<dyn ClaimCache>>,
     clock: Clock,
     replaces_outer_tiers: bool,
@@ -96,6 +98,12 @@ impl Kest {
         Self { identity: Some(identity), inner: Arc::clone(&self.inner) }
     }
 
+    /// Gives this `Kest` and its clones the sink that their configuration names, as `kest::configure` does. One that
+    /// has a sink keeps it.
+    pub fn open_audit(&self, sink: Arc<dyn AuditSink>) {
+        self.inner.audit.get_or_init(|| sink);
+    }
+
     /// The policy engine.
     #[must_use]
     pub fn engine(&self) -> &Arc<dyn PolicyEngine> {
@@ -123,8 +131,14 @@ impl Kest {
         &self.inner.model_name
     }
 
-    pub(crate) fn audit(&self) -> Option<&Arc<dyn AuditSink>> {
-        self.inner.audit.as_ref()
+    /// The audit sink, if there is one.
+    #[must_use]
+    pub fn audit(&self) -> Option<&Arc<dyn AuditSink>> {
+        self.inner.audit.get()
+    }
+
+    pub(crate) fn denials(&self) -> Option<&DenialBudget> {
+        self.inner.denials.as_ref()
     }
 
     /// The cache of claim checks, if there is one.
@@ -273,6 +287,7 @@ impl KestBuilder {
             Some(evaluator) => model.name_with(&**evaluator)?,
             None => Arc::from(model.name()),
         };
+        let denials = config.audit.denial_rate().map(DenialBudget::new);
         let inner = Inner {
             engine,
             config,
@@ -280,7 +295,8 @@ impl KestBuilder {
             model,
             evaluator: self.evaluator,
             model_name,
-            audit: self.audit,
+            audit: self.audit.map(OnceLock::from).unwrap_or_default(),
+            denials,
             cache: self.cache,
             clock: self.fixed_clock.map_or_else(Clock::default, Clock::fixed),
             replaces_outer_tiers: self.replaces_outer_tiers,

@@ -4,10 +4,12 @@
 //! - [`policy`]: who decides. The mock engine is always there; Rego and Cedar in this process with the features `rego` and `cedar`.
 //! - `jwks`: whose keys a verifier believes, from a JWK set URL, with the feature `jwks`.
 //! - [`cache`]: where passports wait that are too large for a header. In memory always, on Redis with the feature `redis`.
-//! - [`conformance`]: the suites that every identity provider, every policy engine and every cache passes, for those of one's own too.
+//! - [`audit`]: durable sinks. JSON lines always, SQLite with the feature `sqlite`.
+//! - [`conformance`]: the suites that every identity provider, every policy engine, every cache and every audit sink passes, for those of one's own too.
 
 #[cfg(any(feature = "jwks", feature = "opa", feature = "cedar-agent"))]
 mod address;
+pub mod audit;
 #[cfg(any(feature = "aws", feature = "avp"))]
 mod aws;
 #[cfg(any(

@@ -1,7 +1,7 @@
 //! What only own entries must get right: deviations, the span context and `metadata`.
 
 use super::read::{Result, is_hex, nullable, uuid_v7};
-use super::{Completion, DeviationRecord, EntryError, Metadata, PolicyContext};
+use super::{Completion, DenialRecord, DeviationRecord, EntryError, Metadata, PolicyContext};
 use crate::canonical::{CanonicalReader, Kind};
 
 pub(super) fn deviations(text: &str) -> Result<Vec<DeviationRecord>> {
@@ -58,11 +58,12 @@ pub(super) fn metadata(text: &str, classification: &str) -> Result<Metadata> {
     let malformed = |problem| EntryError::Malformed { member: "metadata", problem };
     let mut json = CanonicalReader::from_text(text);
     let (mut function, mut policies, mut trust) = (None, None, None);
-    let (mut completes, mut outcome) = (None, None);
+    let (mut completes, mut outcome, mut denied) = (None, None, None);
     json.begin_object()?;
     while let Some(name) = json.next_key()? {
         match &*name {
             "completes" => completes = Some(uuid_v7(&json.string()?)?),
+            "denied" => denied = Some(denial(&mut json)?),
             "function" => function = Some(json.string()?.into()),
             "outcome" => outcome = Some(json.string()?.into()),
             "policies" => policies = Some(digests(&mut json)?),
@@ -76,6 +77,11 @@ pub(super) fn metadata(text: &str, classification: &str) -> Result<Metadata> {
         (_, None, None) => None,
         (_, _, _) => return Err(malformed("completes something in an entry that is no `completion`")),
     };
+    match (classification, &denied) {
+        ("denial", None) => return Err(malformed("does not say which policy denied")),
+        ("denial", Some(_)) | (_, None) => {}
+        (_, Some(_)) => return Err(malformed("has a denial in an entry that is no `denial`")),
+    }
     let (source_type, trust_override, model) =
         trust.ok_or(EntryError::Missing { member: "metadata.trust" })?;
     Ok(Metadata {
@@ -85,7 +91,28 @@ pub(super) fn metadata(text: &str, classification: &str) -> Result<Metadata> {
         model,
         policies: policies.ok_or(EntryError::Missing { member: "metadata.policies" })?,
         completion,
+        denied,
     })
+}
+
+fn denial(json: &mut CanonicalReader<'_>) -> Result<DenialRecord> {
+    let (mut policy, mut reason, mut tier) = (None, None, None);
+    json.begin_object()?;
+    while let Some(name) = json.next_key()? {
+        match &*name {
+            "policy" => policy = Some(json.string()?.into()),
+            "reason" => reason = Some(nullable(json)?),
+            "tier" => tier = Some(json.string()?.into()),
+            other => return Err(EntryError::Unknown { member: format!("metadata.denied.{other}") }),
+        }
+    }
+    match (policy, reason, tier) {
+        (Some(policy), Some(reason), Some(tier)) => Ok(DenialRecord { policy, tier, reason }),
+        _ => Err(EntryError::Malformed {
+            member: "metadata",
+            problem: "lacks the policy, reason or tier of its denial",
+        }),
+    }
 }
 
 /// What Kest signs beside a call decides nothing: it only carries on what its parents have.

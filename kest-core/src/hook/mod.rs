@@ -5,6 +5,7 @@
 
 mod completion;
 mod decide;
+mod denial;
 mod given;
 mod live;
 mod plan;
@@ -19,6 +20,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+pub(crate) use denial::DenialBudget;
 pub use live::{Live, in_scope, in_scope_recorded};
 
 use crate::audit::{AuditRecord, AuditSink};
@@ -146,7 +148,12 @@ async fn decide_and_sign(
                 Mode::Async => engine.evaluate_async(&request).await,
             }
         };
-        call.judge(index, decision)?;
+        if let Err(error) = call.judge(index, decision) {
+            if let Error::PolicyDenied(denial) = &error {
+                call.keep_receipt(denial, mode).await;
+            }
+            return Err(error);
+        }
     }
     let entry = call.draft().seal(&call.sealer(), mode).await?;
     Ok((call, entry))
@@ -166,6 +173,8 @@ struct Draft {
 #[derive(Debug, Clone)]
 struct Sealer {
     identity: Arc<dyn IdentityProvider>,
+    /// The name under which verifiers look for its keys.
+    workload: Arc<str>,
     audit: Option<Arc<dyn AuditSink>>,
 }
 
@@ -183,7 +192,8 @@ impl Draft {
         check_signed(&jws, &self.payload)?;
         let hash = jws.hash();
         if let Some(sink) = &sealer.audit {
-            let record = AuditRecord { jws: jws.as_str(), hash: &hash, entry_id: &self.entry_id };
+            let record =
+                AuditRecord::new(jws.as_str(), &hash, &self.entry_id, &sealer.workload, &*sealer.identity);
             match mode {
                 Mode::Blocking => sink.append(&record),
                 Mode::Async => sink.append_async(&record).await,

@@ -13,7 +13,9 @@ use super::{Sealer, completion, write};
 use crate::call::{CallSpec, Invocation};
 use crate::canonical;
 use crate::clock::{self, Clock};
-use crate::error::{CanonicalizationError, ConfigurationError, ConfigurationErrorKind, Error};
+use crate::error::{
+    AuditError, AuditErrorKind, CanonicalizationError, ConfigurationError, ConfigurationErrorKind, Error,
+};
 use crate::identity::IdentityProvider;
 use crate::jws::hex;
 use crate::lineage::scope::{self, Scope, ScopeEnv};
@@ -72,6 +74,7 @@ impl Prepared {
         let kests = kests_in_force(&outer.kests, global);
         let kest = kests.last().cloned();
         refuse_lost_configuration(call, &kests)?;
+        refuse_lost_audit(call, &kests)?;
 
         let identity = resolve_identity(&mut invocation, ambient, kest.as_ref())?;
         let engine = resolve_engine(&mut invocation, kest.as_ref())?;
@@ -209,8 +212,10 @@ impl Prepared {
 
     /// Who signs this call's entries, and where they are kept.
     pub(super) fn sealer(&self) -> Sealer {
+        let oidc = self.identity.attributes().and_then(|attributes| attributes.oidc.as_ref());
         Sealer {
             identity: Arc::clone(&self.identity),
+            workload: oidc.map_or_else(|| Arc::clone(&self.workload), |oidc| oidc.anchored_as().into()),
             audit: self.kest.as_ref().and_then(|kest| kest.audit().cloned()),
         }
     }
@@ -227,6 +232,22 @@ fn refuse_lost_configuration(call: &CallSpec, kests: &[Kest]) -> Result<(), Erro
         format!(
             "`{}` was compiled with `{seen}`, but none was found at run time: set `KEST_CONFIG` to its path, \
              or say `.without_config()` when building the `Kest`",
+            call.function
+        ),
+    )
+    .into())
+}
+
+/// A deployment that wants its entries kept must not run without the store (spec §15).
+fn refuse_lost_audit(call: &CallSpec, kests: &[Kest]) -> Result<(), Error> {
+    if kests.iter().all(|kest| kest.audit().is_some() || kest.config().audit.sink.is_none()) {
+        return Ok(());
+    }
+    Err(AuditError::new(
+        AuditErrorKind::NotOpen,
+        format!(
+            "`{}` did not run: the configuration has an audit sink that nobody has opened; pass the `Kest` through \
+             `kest::configure`, which does it, or give the sink with `.audit(kest::audit::open(&config)?)`",
             call.function
         ),
     )

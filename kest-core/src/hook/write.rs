@@ -8,10 +8,11 @@ use uuid::Uuid;
 use super::Draft;
 use super::prepare::Prepared;
 use crate::clock::Clock;
+use crate::error::PolicyDenied;
 use crate::identity::OidcSubject;
 use crate::jws::hex;
 use crate::passport::{Node, Tips};
-use crate::payload::{Completes, Payload, PolicyLists};
+use crate::payload::{Completes, Denied, Payload, PolicyLists};
 use crate::taint::TaintSet;
 
 impl Prepared {
@@ -27,6 +28,7 @@ impl Prepared {
             taints: &self.taints,
             own: true,
             completes: None,
+            denied: None,
             content_hash: "",
         });
         Draft {
@@ -36,6 +38,23 @@ impl Prepared {
             trust: self.trust.score,
             taints: Arc::clone(&self.taints),
         }
+    }
+
+    /// The receipt of a denial: what the call's entry would have said, under its id, and who said no.
+    pub(super) fn receipt(&self, denial: &PolicyDenied) -> Vec<u8> {
+        self.write(Written {
+            entry_id: &self.entry_id,
+            timestamp_ms: self.timestamp_ms,
+            operation: &self.operation,
+            classification: "denial",
+            parent_ids: &self.parent_hashes,
+            trust_score: self.trust.score,
+            taints: &self.taints,
+            own: true,
+            completes: None,
+            denied: Some(Denied { policy: denial.policy(), tier: denial.tier(), reason: denial.reason() }),
+            content_hash: "",
+        })
     }
 
     /// An entry that Kest adds by itself around the call's own: a join, or a completion.
@@ -64,6 +83,7 @@ impl Prepared {
             taints: &taints,
             own: false,
             completes,
+            denied: None,
             content_hash,
         });
         Draft { entry_id, payload, parents, trust, taints }
@@ -107,6 +127,7 @@ impl Prepared {
             trust_model: &self.trust_model,
             digests,
             completes: written.completes,
+            denied: written.denied,
             content_hash: written.content_hash,
             input_hash: if own { &self.input_hash } else { "" },
         }
@@ -147,6 +168,7 @@ struct Written<'a> {
     /// Whether it is the call's own entry, with the call's policies, taints and labels.
     own: bool,
     completes: Option<Completes<'a>>,
+    denied: Option<Denied<'a>>,
     content_hash: &'a str,
 }
 

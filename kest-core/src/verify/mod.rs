@@ -3,6 +3,7 @@
 //! [`UnverifiedPassport::verify`] is the only way. The steps run one after the other, each over all entries before
 //! the next; the first failure is named with its entry, its step and its cause.
 
+mod alone;
 mod authority;
 mod bundle;
 mod certificate;

@@ -1,5 +1,6 @@
 //! Suites that every provider passes, public so that providers of one's own can be held to them too.
 
+pub mod audit;
 pub mod cache;
 mod executor;
 pub mod identity;

@@ -10,7 +10,10 @@ pub(super) fn semantics(t: &mut Table) {
     t.root("root_above_its_source", "RaisedTrust", |p| p["trust_score"] = json!(81));
     t.root("root_without_source", "RaisedTrust", |p| p["metadata"]["trust"]["source_type"] = Value::Null);
     t.root("unknown_model", "UnknownModel", |p| p["metadata"]["trust"]["model"] = json!("generous"));
-    t.root("denial_in_a_passport", "Denial", |p| p["classification"] = json!("denial"));
+    t.root("denial_in_a_passport", "Denial", |p| {
+        p["classification"] = json!("denial");
+        p["metadata"]["denied"] = json!({"policy": "kest/allow", "reason": null, "tier": "function"});
+    });
     t.root("root_with_unexplained_taint", "UnexplainedTaint", |p| p["taints"] = json!(["pii"]));
     t.child("raised_trust", none(), "semantics", "RaisedTrust", |p| p["trust_score"] = json!(90));
     t.child("raised_trust_by_source", none(), "semantics", "RaisedTrust", |p| {

@@ -41,6 +41,10 @@ pub(super) fn schema(t: &mut Table) {
         p["metadata"]["completes"] = json!(entry_id(0));
         p["metadata"]["outcome"] = json!("ok");
     });
+    t.root("denial_without_its_policy", "Schema/Malformed", |p| p["classification"] = json!("denial"));
+    t.root("denied_without_being_a_denial", "Schema/Malformed", |p| {
+        p["metadata"]["denied"] = json!({"policy": "kest/allow", "reason": null, "tier": "function"});
+    });
     t.root("snapshot_with_policies", "Schema/Malformed", |p| {
         p["classification"] = json!("snapshot");
         p["metadata"]["trust"]["source_type"] = Value::Null;

@@ -1,0 +1,102 @@
+//! The last segment as it was left: whole, torn, or damaged.
+
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader, Read as _};
+use std::path::Path;
+
+use super::line::{self, Head, LONGEST, Line};
+use crate::audit::chain::{self, Link};
+use crate::audit::item::KeyRecord;
+
+/// A segment, read to its last good line.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) head: Head,
+    pub(super) link: Link,
+    pub(super) lines: u64,
+    /// Bytes of the good lines.
+    pub(super) length: u64,
+    pub(super) keys: Vec<KeyRecord>,
+    pub(super) tail: Tail,
+}
+
+/// What follows the last good line.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Tail {
+    Nothing,
+    /// The beginning of what was being written: no whole line is in it.
+    Torn(Vec<u8>),
+    /// Whole lines that do not follow from what stands before them.
+    Damaged,
+}
+
+/// Reads a segment. None when it has no head yet.
+pub(super) fn read(path: &Path) -> io::Result<Option<Found>> {
+    let mut reader = BufReader::with_capacity(1 << 20, File::open(path)?);
+    let mut found: Option<Found> = None;
+    let mut text = Vec::new();
+    loop {
+        text.clear();
+        let limit = LONGEST as u64 + 1;
+        reader.by_ref().take(limit).read_until(b'\n', &mut text)?;
+        if text.is_empty() {
+            return Ok(found);
+        }
+        let before = found.as_ref().map_or(chain::START, |found| found.link);
+        let good = text.strip_suffix(b"\n").and_then(|line| line::read(line, &before));
+        let good = good.filter(|(_, stated, expected)| stated == expected);
+        match (good, &mut found) {
+            (Some((Line::Head(head), link, _)), None) => {
+                let length = text.len() as u64;
+                found = Some(Found { head, link, lines: 1, length, keys: Vec::new(), tail: Tail::Nothing });
+            }
+            (Some((line @ (Line::Entry { .. } | Line::Keys(_)), link, _)), Some(found)) => {
+                found.link = link;
+                found.lines += 1;
+                found.length += text.len() as u64;
+                if let Line::Keys(keys) = line {
+                    found.keys.push(KeyRecord { workload: keys.workload, jwks: keys.keys.get().to_owned() });
+                }
+            }
+            (_, Some(found)) => {
+                found.tail = tail(text, reader)?;
+                break;
+            }
+            (_, None) => {
+                return match tail(text, reader)? {
+                    Tail::Damaged => Err(io::Error::new(
+                        io::ErrorKind::InvalidData,
+                        "its first line is damaged; run `kest audit verify`, then move the folder aside",
+                    )),
+                    Tail::Nothing | Tail::Torn(_) => Ok(None),
+                };
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn tail(first: Vec<u8>, mut reader: BufReader<File>) -> io::Result<Tail> {
+    // A writer leaves at most a batch behind.
+    const MOST: u64 = 16 << 20;
+    let mut rest = first;
+    let read = reader.by_ref().take(MOST).read_to_end(&mut rest)?;
+    let more = read as u64 == MOST && !reader.fill_buf()?.is_empty();
+    let whole =
+        |line: &[u8]| line.strip_suffix(b"\n").is_some_and(|line| line::read(line, &chain::START).is_some());
+    if more || rest.split_inclusive(|b| *b == b'\n').any(whole) {
+        return Ok(Tail::Damaged);
+    }
+    Ok(Tail::Torn(rest))
+}
+
+/// The head of a segment, if it is whole.
+pub(super) fn head(path: &Path) -> io::Result<Option<Head>> {
+    let mut text = Vec::new();
+    BufReader::new(File::open(path)?).take(LONGEST as u64).read_until(b'\n', &mut text)?;
+    let line = text.strip_suffix(b"\n").and_then(|line| line::read(line, &chain::START));
+    Ok(match line {
+        Some((Line::Head(head), _, _)) => Some(head),
+        Some((Line::Entry { .. } | Line::Keys(_), _, _)) | None => None,
+    })
+}

@@ -1,0 +1,97 @@
+//! When a segment is ended, and which ones go.
+
+use std::fs;
+use std::io;
+use std::time::Duration;
+
+use super::disk::Disk;
+use super::line::{Head, Prev, Why};
+use super::lock::now_ms;
+use super::segment::{Older, begin};
+use super::segments::name;
+use super::write::{Fault, FileBackend};
+use crate::audit::chain::hex;
+use crate::audit::failure::Failure;
+
+impl<D: Disk> FileBackend<D> {
+    pub(super) fn is_due(&self, more: u64, now_ms: u64) -> bool {
+        let eighth = || self.settings.retain_age.map(|age| age / 8);
+        let old =
+            self.settings.rotate_age.or_else(eighth).is_some_and(|age| {
+                Duration::from_millis(now_ms.saturating_sub(self.segment.created_ms)) >= age
+            });
+        // A segment with nothing but its head and keys is not ended.
+        let used = self.segment.lines > 1 + self.segment.keys.len() as u64;
+        used && (old || self.segment.length + more > self.settings.rotate_bytes)
+    }
+
+    /// Ends the segment and begins the next.
+    pub(super) fn rotate(&mut self, why: Why) -> Result<(), Failure> {
+        self.fault = Some(Fault::Unbegun(why));
+        let number = self.segment.number + 1;
+        let created_ms = now_ms();
+        let gone = self.outlived(created_ms);
+        let oldest = self.older.get(gone).map_or(self.segment.number, |older| older.number);
+        let oldest = if self.keeps_only_the_new() { number } else { oldest };
+        let prev = Prev {
+            segment: self.segment.number,
+            link: hex(&self.segment.link),
+            lines: self.segment.lines,
+            why,
+        };
+        let head =
+            Head { v: 1, segment: number, store: self.store.clone(), created_ms, oldest, prev: Some(prev) };
+        let path = self.settings.folder.join(name(number));
+        // What an attempt that failed has left; nothing in it was acknowledged.
+        match fs::metadata(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Ok(_) | Err(_) => self.disk.remove(&path).map_err(|e| Failure::io("remove", &path, e))?,
+        }
+        let next = begin(&self.disk, &self.settings.folder, self.power(), &head)?;
+        let ended = std::mem::replace(&mut self.segment, next);
+        self.older.push_back(Older {
+            number: ended.number,
+            created_ms: ended.created_ms,
+            length: ended.length,
+        });
+        self.fault = None;
+        self.retire(oldest);
+        Ok(())
+    }
+
+    fn keeps_only_the_new(&self) -> bool {
+        self.settings.retain_files == Some(1)
+    }
+
+    /// How many of the older segments retention takes once the one being written is ended.
+    fn outlived(&self, now_ms: u64) -> usize {
+        let by_count = self.settings.retain_files.map_or(0, |keep| {
+            // The one that is ended and the new one are there too.
+            (self.older.len() + 2).saturating_sub(keep as usize).min(self.older.len())
+        });
+        let by_age = self.settings.retain_age.map_or(0, |age| {
+            let too_old = |from: u64| Duration::from_millis(now_ms.saturating_sub(from)) > age;
+            // All entries of a segment are older than the segment after it.
+            let ends = self.older.iter().skip(1).map(|next| next.created_ms).chain([self.segment.created_ms]);
+            ends.take_while(|end| too_old(*end)).count().min(self.older.len())
+        });
+        by_count.max(by_age)
+    }
+
+    /// Deletes whole segments, after the new head that says so.
+    fn retire(&mut self, oldest: u64) {
+        while let Some(first) = self.older.front().filter(|first| first.number < oldest) {
+            let path = self.settings.folder.join(name(first.number));
+            match self.disk.remove(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    tracing::warn!(target: "kest", path = %path.display(), %error, "an old segment stays");
+                    return;
+                }
+                Ok(()) | Err(_) => {
+                    tracing::info!(target: "kest", path = %path.display(), "an old audit segment was deleted");
+                    self.older.pop_front();
+                }
+            }
+        }
+    }
+}

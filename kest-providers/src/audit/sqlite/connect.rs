@@ -1,0 +1,87 @@
+//! Opening a database, for writing and for reading.
+
+use std::path::Path;
+use std::time::Duration;
+
+use kest_core::config::Durability;
+use kest_core::error::AuditErrorKind;
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+use super::SqliteAuditBuilder;
+use super::error::failure;
+use super::schema::{self, Unfit};
+use super::whole;
+use crate::audit::failure::Failure;
+use crate::audit::file::now_ms;
+
+pub(super) fn connect(settings: &SqliteAuditBuilder) -> Result<Connection, Failure> {
+    let path = &settings.path;
+    let cannot = |error| failure("open", path, error).opening();
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut db = Connection::open_with_flags(path, flags).map_err(cannot)?;
+    db.busy_timeout(Duration::from_secs(5)).map_err(cannot)?;
+    db.set_prepared_statement_cache_capacity(32);
+    let version = schema::version(&db).map_err(|unfit| why_unfit(path, unfit))?;
+    let mode: String = db.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(cannot)?;
+    if mode != "wal" {
+        return Err(Failure::new(
+            AuditErrorKind::Open,
+            format!("`{}` cannot be kept in WAL mode; use a local file system", path.display()),
+        ));
+    }
+    // In WAL mode NORMAL leaves commits to the operating system and flushes at checkpoints alone, so that the file is
+    // whole after a power failure too; FULL flushes the log at each commit.
+    let synchronous = match settings.durability {
+        Durability::Process => "NORMAL",
+        Durability::Power => "FULL",
+    };
+    db.pragma_update(None, "synchronous", synchronous).map_err(cannot)?;
+    db.pragma_update(None, "wal_autocheckpoint", 4_000).map_err(cannot)?;
+    if version < schema::VERSION {
+        let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(cannot)?;
+        schema::migrate(&tx, version, whole(now_ms())).map_err(cannot)?;
+        tx.commit().map_err(cannot)?;
+    }
+    if let Some(most) = settings.max_bytes {
+        let page: i64 = db.query_row("PRAGMA page_size", [], |row| row.get(0)).map_err(cannot)?;
+        let pages = whole(most) / page.max(1);
+        // The answer is what is in force.
+        db.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(())).map_err(cannot)?;
+    }
+    Ok(db)
+}
+
+/// Checks that a file is a store of this version, for readers.
+pub(in crate::audit) fn fit_to_read(db: &Connection, path: &Path) -> Result<(), Failure> {
+    match schema::version(db) {
+        Ok(schema::VERSION) => Ok(()),
+        Ok(older) => Err(Failure::new(
+            AuditErrorKind::Open,
+            format!(
+                "`{}` is of version {older} of the audit store; a sink that opens it brings it to version {}",
+                path.display(),
+                schema::VERSION
+            ),
+        )),
+        Err(unfit) => Err(why_unfit(path, unfit)),
+    }
+}
+
+fn why_unfit(path: &Path, unfit: Unfit) -> Failure {
+    let name = path.display();
+    match unfit {
+        Unfit::Foreign => Failure::new(
+            AuditErrorKind::Open,
+            format!("`{name}` is a database of something else; name another file"),
+        ),
+        Unfit::Newer(version) => Failure::new(
+            AuditErrorKind::Open,
+            format!(
+                "`{name}` is of version {version} of the audit store, and this kest knows {}; use a newer kest",
+                schema::VERSION
+            ),
+        ),
+        Unfit::Sqlite(error) => failure("read", path, error).opening(),
+    }
+}

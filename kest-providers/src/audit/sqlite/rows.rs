@@ -1,0 +1,63 @@
+//! Rows beside the entries: keys, and texts that many entries share.
+
+use std::collections::HashMap;
+
+use rusqlite::{OptionalExtension as _, Transaction, params};
+
+use super::head::Head;
+use super::whole;
+use crate::audit::chain;
+use crate::audit::item::KeyRecord;
+
+/// Keeps keys, unless they are there.
+pub(super) fn keep_keys(
+    tx: &Transaction<'_>,
+    head: &mut Head,
+    received_ms: u64,
+    keys: &KeyRecord,
+) -> rusqlite::Result<()> {
+    let known = tx
+        .prepare_cached("SELECT 1 FROM keys WHERE workload = ?1 AND jwks = ?2")?
+        .exists(params![keys.workload, keys.jwks])?;
+    if known {
+        return Ok(());
+    }
+    head.keys_seq += 1;
+    head.keys_link = chain::after_text(&head.keys_link, &keys_text(received_ms, &keys.workload, &keys.jwks));
+    tx.prepare_cached(
+        "INSERT INTO keys(seq, received_ms, workload, jwks, chain) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?
+    .execute(params![head.keys_seq, whole(received_ms), keys.workload, keys.jwks, head.keys_link])?;
+    Ok(())
+}
+
+/// What the hash of a row of keys covers.
+pub(in crate::audit) fn keys_text(received_ms: u64, workload: &str, jwks: &str) -> Vec<u8> {
+    format!("{received_ms}\n{}\n{workload}\n{jwks}", workload.len()).into_bytes()
+}
+
+/// The number of a text.
+pub(super) fn intern(
+    tx: &Transaction<'_>,
+    names: &mut HashMap<String, i64>,
+    text: &str,
+) -> rusqlite::Result<i64> {
+    const MOST: usize = 100_000;
+    if let Some(id) = names.get(text) {
+        return Ok(*id);
+    }
+    let known =
+        tx.prepare_cached("SELECT id FROM names WHERE text = ?1")?.query_row([text], |row| row.get(0));
+    let id = match known.optional()? {
+        Some(id) => id,
+        None => {
+            tx.prepare_cached("INSERT INTO names(text) VALUES (?1)")?.execute([text])?;
+            tx.last_insert_rowid()
+        }
+    };
+    if names.len() >= MOST {
+        names.clear();
+    }
+    names.insert(text.to_owned(), id);
+    Ok(id)
+}

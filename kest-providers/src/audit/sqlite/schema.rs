@@ -1,0 +1,110 @@
+//! Tables, and how older ones become these.
+
+use rusqlite::{Connection, Transaction, params};
+
+/// What `PRAGMA user_version` says.
+pub(super) const VERSION: i64 = 1;
+/// `KEST`, in `PRAGMA application_id`.
+pub(super) const APPLICATION: i64 = 0x4b45_5354;
+
+/// The steps from each version to the next.
+const STEPS: [&str; 1] = ["
+    CREATE TABLE migrations(version INTEGER PRIMARY KEY, applied_ms INTEGER NOT NULL, by TEXT NOT NULL) STRICT;
+    -- Where both chains begin (after what retention has deleted) and end.
+    CREATE TABLE head(
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        first_seq INTEGER NOT NULL, first_link BLOB NOT NULL,
+        seq INTEGER NOT NULL, link BLOB NOT NULL,
+        keys_seq INTEGER NOT NULL, keys_link BLOB NOT NULL
+    ) STRICT;
+    -- What retention has deleted: after entry `after_seq` the chain says that it begins after `first_seq`.
+    CREATE TABLE retired(
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        after_seq INTEGER NOT NULL, at_ms INTEGER NOT NULL, first_seq INTEGER NOT NULL, first_link BLOB NOT NULL
+    ) STRICT;
+    CREATE INDEX retired_after ON retired(after_seq);
+    CREATE TABLE names(id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE) STRICT;
+    CREATE TABLE entries(
+        seq INTEGER PRIMARY KEY,
+        received_ms INTEGER NOT NULL,
+        timestamp_ms INTEGER NOT NULL,
+        entry_id TEXT NOT NULL,
+        trace_id TEXT,
+        workload INTEGER NOT NULL,
+        operation INTEGER NOT NULL,
+        user INTEGER,
+        classification INTEGER NOT NULL,
+        trust INTEGER NOT NULL,
+        denied INTEGER NOT NULL,
+        hash BLOB NOT NULL,
+        chain BLOB NOT NULL,
+        jws TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX entries_received ON entries(received_ms);
+    CREATE INDEX entries_id ON entries(entry_id);
+    CREATE INDEX entries_trace ON entries(trace_id);
+    CREATE INDEX entries_workload ON entries(workload);
+    CREATE INDEX entries_operation ON entries(operation);
+    CREATE INDEX entries_user ON entries(user) WHERE user IS NOT NULL;
+    CREATE INDEX entries_denied ON entries(denied) WHERE denied = 1;
+    CREATE TABLE taints(taint INTEGER NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY(taint, seq)) STRICT, WITHOUT ROWID;
+    CREATE INDEX taints_seq ON taints(seq);
+    CREATE TABLE keys(
+        seq INTEGER PRIMARY KEY,
+        received_ms INTEGER NOT NULL,
+        workload TEXT NOT NULL,
+        jwks TEXT NOT NULL,
+        chain BLOB NOT NULL
+    ) STRICT;
+"];
+
+/// Why a file is not taken.
+#[derive(Debug)]
+pub(super) enum Unfit {
+    /// Another program's.
+    Foreign,
+    /// Written by a newer version.
+    Newer(i64),
+    Sqlite(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for Unfit {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+/// The version of a store; 0 for a file without tables.
+pub(super) fn version(db: &Connection) -> Result<i64, Unfit> {
+    let version: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let application: i64 = db.query_row("PRAGMA application_id", [], |row| row.get(0))?;
+    let tables: i64 = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    match (application, version, tables) {
+        (0, 0, 0) => Ok(0),
+        (APPLICATION, VERSION, _) => Ok(VERSION),
+        (APPLICATION, newer, _) if newer > VERSION => Err(Unfit::Newer(newer)),
+        (APPLICATION, older, _) if older > 0 => Ok(older),
+        _ => Err(Unfit::Foreign),
+    }
+}
+
+/// Brings a store to [`VERSION`], in the transaction.
+pub(super) fn migrate(tx: &Transaction<'_>, from: i64, now_ms: i64) -> Result<(), rusqlite::Error> {
+    for (done, step) in STEPS.iter().enumerate() {
+        let to = done as i64 + 1;
+        if to <= from {
+            continue;
+        }
+        tx.execute_batch(step)?;
+        tx.execute(
+            "INSERT INTO migrations(version, applied_ms, by) VALUES (?1, ?2, ?3)",
+            params![to, now_ms, concat!("kest-rust ", env!("CARGO_PKG_VERSION"))],
+        )?;
+    }
+    if from == 0 {
+        let start = crate::audit::chain::START;
+        tx.execute("INSERT INTO head VALUES (1, 0, ?1, 0, ?1, 0, ?1)", params![start])?;
+    }
+    tx.pragma_update(None, "application_id", APPLICATION)?;
+    tx.pragma_update(None, "user_version", VERSION)
+}

@@ -1,0 +1,150 @@
+//! The process ends between any two things that the writer asks of SQLite.
+
+use std::collections::HashSet;
+use std::env;
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use kest_core::audit::{AuditRecord, AuditSink as _};
+use kest_core::identity::IdentityProvider as _;
+use kest_core::jws::Jws;
+
+use super::SqliteAudit;
+use crate::audit::item::tests::entry;
+use crate::audit::{Durability, Seen, Store};
+use crate::identity::LocalEd25519Provider;
+
+const FILE: &str = "KEST_TEST_STEPS_FILE";
+const AT: &str = "KEST_TEST_STEPS_AT";
+const POWER: &str = "KEST_TEST_STEPS_POWER";
+
+/// Steps until the process ends; below zero it goes on.
+static LEFT: AtomicI64 = AtomicI64::new(-1);
+
+pub(super) fn step() {
+    if LEFT.load(Ordering::SeqCst) >= 0 && LEFT.fetch_sub(1, Ordering::SeqCst) == 0 {
+        // As by a signal: nothing is flushed, nothing dropped.
+        std::process::abort();
+    }
+}
+
+const ENTRIES: u64 = 24;
+
+fn durability(power: bool) -> Durability {
+    if power { Durability::Power } else { Durability::Process }
+}
+
+#[test]
+#[ignore = "what `killed_at_each_step_it_loses_nothing` kills"]
+fn child() {
+    let path = PathBuf::from(env::var(FILE).unwrap());
+    let power = env::var(POWER).unwrap() == "true";
+    // What was written before is too old after this time.
+    let builder =
+        SqliteAudit::builder(path).durability(durability(power)).retain_age(Duration::from_millis(1));
+    LEFT.store(env::var(AT).unwrap().parse().unwrap(), Ordering::SeqCst);
+    let sink = builder.open().unwrap();
+    let signers = [LocalEd25519Provider::new().unwrap(), LocalEd25519Provider::new().unwrap()];
+    for number in 0..ENTRIES {
+        let signer = &signers[usize::from(number % 2 == 0)];
+        let jws = entry(signer, number, &["pii", "raw"]);
+        append(&sink, signer, &jws);
+        let mut out = std::io::stdout().lock();
+        out.write_all(format!("\nack {}\n", jws.as_str()).as_bytes()).unwrap();
+        out.flush().unwrap();
+    }
+    println!("\nall");
+}
+
+fn append(sink: &SqliteAudit, signer: &LocalEd25519Provider, jws: &Jws) {
+    let (hash, workload) = (jws.hash(), signer.workload_id().unwrap());
+    sink.append(&AuditRecord::new(jws.as_str(), &hash, "id", &workload, signer)).unwrap();
+}
+
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let path = env::temp_dir().join(format!("kest-audit-rows-{}-{number}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Runs the child until that step: what it was told, and whether it came to its end.
+fn run(file: &Path, at: u64, power: bool) -> (Vec<String>, bool) {
+    let mut child = Command::new(env::current_exe().unwrap())
+        .args(["audit::sqlite::tests::child", "--exact", "--ignored", "--nocapture", "--test-threads=1"])
+        .env(FILE, file)
+        .env(AT, at.to_string())
+        .env(POWER, power.to_string())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let lines: Vec<String> =
+        BufReader::new(child.stdout.take().unwrap()).lines().map(|line| line.unwrap()).collect();
+    child.wait().unwrap();
+    let acks = lines.iter().filter_map(|line| line.strip_prefix("ack ")).map(str::to_owned).collect();
+    (acks, lines.iter().any(|line| line == "all"))
+}
+
+#[test]
+fn killed_at_each_step_it_loses_nothing() {
+    let (mut kills, mut retired) = (0, 0);
+    for power in [false, true] {
+        for at in 0.. {
+            let folder = Folder::new();
+            let file = folder.0.join("audit.sqlite");
+            let (acks, whole) = run(&file, at, power);
+            let what = format!("power {power}, step {at}");
+            // Opening takes over what the log has.
+            let sink = SqliteAudit::builder(&file).durability(durability(power)).open().unwrap();
+            let signer = LocalEd25519Provider::new().unwrap();
+            let last = entry(&signer, 99, &["pii"]);
+            append(&sink, &signer, &last);
+            drop(sink);
+            let (mut stored, mut first) = (Vec::new(), None);
+            for seen in Store::open(&file).unwrap().scan().unwrap() {
+                match seen.unwrap() {
+                    Seen::Entry(entry) => {
+                        first.get_or_insert_with(|| entry.place.to_string());
+                        stored.push(entry.jws);
+                    }
+                    Seen::Finding(finding) => panic!("{what}: {finding}"),
+                }
+            }
+            // Retention takes the oldest alone: what is left is the end of what was acknowledged.
+            let gone = first.unwrap().strip_prefix("entry ").unwrap().parse::<usize>().unwrap() - 1;
+            retired += usize::from(gone > 0);
+            let distinct: HashSet<&String> = stored.iter().collect();
+            assert_eq!(distinct.len(), stored.len(), "{what}: an entry is there twice");
+            let kept = acks.get(gone.min(acks.len())..).unwrap();
+            assert!(stored.starts_with(kept), "{what}: an acknowledged entry is lost");
+            // At most the one that was under way is there beside them.
+            assert!(stored.len() <= kept.len() + 2, "{what}");
+            assert_eq!(stored.last().map(String::as_str), Some(last.as_str()), "{what}");
+            if whole {
+                assert_eq!(acks.len() as u64, ENTRIES);
+                break;
+            }
+            kills += 1;
+        }
+    }
+    assert!(kills > 200 && retired > 80, "{kills} kills, {retired} after retention");
+    println!("{kills} kills at a step, {retired} of them after retention; none lost");
+}

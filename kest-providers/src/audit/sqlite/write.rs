@@ -1,0 +1,281 @@
+//! The writer's side: one transaction for a batch.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use kest_core::audit::RecordKind;
+use kest_core::error::AuditErrorKind;
+use rusqlite::{CachedStatement, Connection, Transaction, TransactionBehavior, params};
+
+use super::connect::connect;
+use super::error::{failure, unsynced};
+use super::head::Head;
+use super::retire::{self, delete_before};
+use super::rows::{intern, keep_keys};
+use super::{SqliteAuditBuilder, step, whole};
+use crate::audit::chain;
+use crate::audit::failure::Failure;
+use crate::audit::file::{lock, now_ms};
+use crate::audit::item::{Columns, Item, Kept, KeyRecord};
+use crate::audit::queue::Backend;
+
+#[derive(Debug)]
+pub(super) struct SqliteBackend {
+    settings: SqliteAuditBuilder,
+    db: Option<Connection>,
+    head: Head,
+    names: HashMap<String, i64>,
+    keys: Kept,
+    denial_bytes: u64,
+    retired: Option<Instant>,
+    /// Whether what the database has may differ from `head`.
+    stale: bool,
+    /// Whether retention may have happened, although it said that it had not.
+    retiring: bool,
+    /// The device failed to flush: what it has is not known, and SQLite cannot find out.
+    unsynced: bool,
+    /// Held as long as the store is open.
+    lock: File,
+}
+
+impl SqliteBackend {
+    pub(super) fn open(settings: SqliteAuditBuilder) -> Result<Self, Failure> {
+        let mut beside = settings.path.clone().into_os_string();
+        beside.push(".lock");
+        let lock = lock(Path::new(&beside))?;
+        let db = connect(&settings)?;
+        let cannot = |error| failure("read", &settings.path, error).opening();
+        let head = Head::read(&db).map_err(cannot)?;
+        let denial_bytes: i64 = db
+            .query_row("SELECT coalesce(sum(length(jws)), 0) FROM entries WHERE denied = 1", [], |row| {
+                row.get(0)
+            })
+            .map_err(cannot)?;
+        let denial_bytes = u64::try_from(denial_bytes).unwrap_or(u64::MAX);
+        Ok(Self {
+            settings,
+            db: Some(db),
+            head,
+            names: HashMap::new(),
+            keys: Kept::default(),
+            denial_bytes,
+            retired: None,
+            stale: false,
+            retiring: false,
+            unsynced: false,
+            lock,
+        })
+    }
+
+    fn path(&self) -> PathBuf {
+        self.settings.path.clone()
+    }
+
+    /// Deletes what is too old, as its own transaction. It stays when that fails.
+    fn retire(&mut self) {
+        let Some(age) = self.settings.retain_age else { return };
+        // Each time is told in the chain, so not all too often.
+        let interval = (age / 256).clamp(Duration::from_secs(1), Duration::from_secs(3_600));
+        if self.retired.is_some_and(|at| at.elapsed() < interval) {
+            return;
+        }
+        let path = self.path();
+        let Some(db) = &mut self.db else { return };
+        let (age, now) = (u64::try_from(age.as_millis()).unwrap_or(u64::MAX), now_ms());
+        match delete_before(db, &mut self.head, now.saturating_sub(age), now) {
+            Ok(deleted) => {
+                // There is more: after the next batch.
+                self.retired = (deleted < retire::MOST).then(Instant::now);
+                if deleted > 0 {
+                    tracing::info!(target: "kest", deleted, "audit entries older than `retain_age` were deleted");
+                }
+            }
+            Err(error) => {
+                self.retired = Some(Instant::now());
+                (self.stale, self.retiring) = (true, true);
+                let error = failure("delete old entries of", &path, error);
+                tracing::warn!(target: "kest", %error, "audit entries older than `retain_age` stay");
+                self.fails(&error);
+            }
+        }
+    }
+
+    /// After an error nothing in memory counts.
+    fn fails(&mut self, failure: &Failure) {
+        self.names.clear();
+        self.keys = Kept::default();
+        self.unsynced |= failure.is_unsynced();
+        if self.unsynced {
+            self.db = None;
+        }
+    }
+
+    fn insert(&mut self, items: &[&Item], refused: &mut Vec<(usize, Failure)>) -> Result<(), Failure> {
+        let path = self.path();
+        let Some(db) = &mut self.db else { return Err(unsynced(&path)) };
+        let cannot = |error| failure("write to", &path, error);
+        let received_ms = now_ms();
+        let mut denial_bytes = self.denial_bytes;
+        let mut new_keys: Vec<Arc<KeyRecord>> = Vec::new();
+        step();
+        let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(cannot)?;
+        step();
+        let mut head = self.head;
+        if Head::read(&tx).map_err(cannot)? != head {
+            return Err(changed(&path));
+        }
+        {
+            let mut rows = Inserts::of(&tx).map_err(cannot)?;
+            for (index, item) in items.iter().enumerate() {
+                let Some(columns) = item.columns.as_deref() else {
+                    let failure = Failure::new(AuditErrorKind::Malformed, "an entry without columns");
+                    refused.push((index, failure));
+                    continue;
+                };
+                if item.kind == RecordKind::Denial {
+                    if denial_bytes + item.jws.len() as u64 > self.settings.denial_bytes {
+                        let why = "receipts of denials have taken all of `denial_bytes`";
+                        refused.push((index, Failure::new(AuditErrorKind::Full, why)));
+                        continue;
+                    }
+                    denial_bytes += item.jws.len() as u64;
+                }
+                if !self.keys.has(&item.keys) && !new_keys.contains(&item.keys) {
+                    keep_keys(&tx, &mut head, received_ms, &item.keys).map_err(cannot)?;
+                    new_keys.push(Arc::clone(&item.keys));
+                    step();
+                }
+                head.seq += 1;
+                head.link = chain::after_entry(&head.link, received_ms, &item.hash);
+                rows.insert(&tx, &mut self.names, &head, received_ms, item, columns).map_err(cannot)?;
+                step();
+            }
+        }
+        head.write(&tx).map_err(cannot)?;
+        step();
+        tx.commit().map_err(cannot)?;
+        step();
+        self.head = head;
+        self.denial_bytes = denial_bytes;
+        self.keys.extend(new_keys);
+        Ok(())
+    }
+}
+
+/// The statements of a batch.
+struct Inserts<'c> {
+    entry: CachedStatement<'c>,
+    taint: CachedStatement<'c>,
+}
+
+impl<'c> Inserts<'c> {
+    fn of(tx: &'c Transaction<'_>) -> rusqlite::Result<Self> {
+        let entry = tx.prepare_cached(
+            "INSERT INTO entries(seq, received_ms, timestamp_ms, entry_id, trace_id, workload, operation, user, \
+             classification, trust, denied, hash, chain, jws) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+        )?;
+        Ok(Self { entry, taint: tx.prepare_cached("INSERT INTO taints(taint, seq) VALUES (?1, ?2)")? })
+    }
+
+    fn insert(
+        &mut self,
+        tx: &Transaction<'_>,
+        names: &mut HashMap<String, i64>,
+        head: &Head,
+        received_ms: u64,
+        item: &Item,
+        columns: &Columns,
+    ) -> rusqlite::Result<()> {
+        let mut name = |text: &str| intern(tx, names, text);
+        let Columns { entry_id, trace_id, workload, operation, user, classification, .. } = columns;
+        let (workload, operation) = (name(workload)?, name(operation)?);
+        let (user, class) = (user.as_deref().map(&mut name).transpose()?, name(classification)?);
+        self.entry.execute(params![
+            head.seq,
+            whole(received_ms),
+            whole(columns.timestamp_ms),
+            entry_id,
+            trace_id,
+            workload,
+            operation,
+            user,
+            class,
+            columns.trust,
+            columns.is_denial(),
+            item.hash,
+            head.link,
+            &*item.jws,
+        ])?;
+        for text in &columns.taints {
+            self.taint.execute(params![name(text)?, head.seq])?;
+        }
+        Ok(())
+    }
+}
+
+impl Backend for SqliteBackend {
+    fn write(&mut self, items: &[&Item], refused: &mut Vec<(usize, Failure)>) -> Result<(), Failure> {
+        if self.stale {
+            self.repair()?;
+        }
+        let written = self.insert(items, refused);
+        match &written {
+            Ok(()) => self.retire(),
+            Err(failure) => {
+                self.stale = true;
+                self.fails(failure);
+            }
+        }
+        written
+    }
+
+    fn repair(&mut self) -> Result<(), Failure> {
+        let path = self.path();
+        if self.unsynced {
+            return Err(unsynced(&path));
+        }
+        self.db = None;
+        let db = connect(&self.settings)?;
+        let head = Head::read(&db).map_err(|error| failure("read", &path, error))?;
+        // A transaction whose outcome was not known may have happened. Its calls were refused; their entries stay.
+        let other = head.seq == self.head.seq && head.link != self.head.link && !self.retiring;
+        if other || head.seq < self.head.seq || head.keys_seq < self.head.keys_seq {
+            return Err(changed(&path));
+        }
+        self.head = head;
+        self.names.clear();
+        self.keys = Kept::default();
+        (self.stale, self.retiring) = (false, false);
+        self.db = Some(db);
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<(), Failure> {
+        let path = self.path();
+        let closed = match self.db.take() {
+            None => Ok(()),
+            Some(db) => db.close().map_err(|(_, error)| failure("close", &path, error)),
+        };
+        let unlocked = self.lock.unlock();
+        closed.and(unlocked.map_err(|error| Failure::io("unlock", &path, error)))
+    }
+
+    fn batch_bytes(&self) -> usize {
+        4 << 20
+    }
+}
+
+fn changed(path: &Path) -> Failure {
+    Failure::new(
+        AuditErrorKind::Write,
+        format!(
+            "`{}` does not end where this sink has left it, so somebody else has changed it; keep it as it is and \
+             begin another",
+            path.display()
+        ),
+    )
+}

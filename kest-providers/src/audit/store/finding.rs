@@ -1,0 +1,88 @@
+//! What a reader finds, and where.
+
+use std::fmt;
+
+/// A place in a store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Place {
+    /// A line of a segment, from 1.
+    Line {
+        /// The segment's file name.
+        segment: String,
+        /// The line.
+        line: u64,
+    },
+    /// A row of the table `entries`.
+    Row(i64),
+    /// A row of the table `keys`.
+    KeyRow(i64),
+    /// The store as a whole.
+    Store,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Line { segment, line } => write!(f, "{segment}:{line}"),
+            Self::Row(seq) => write!(f, "entry {seq}"),
+            Self::KeyRow(seq) => write!(f, "keys {seq}"),
+            Self::Store => f.write_str("store"),
+        }
+    }
+}
+
+/// Kinds of findings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum FindingKind {
+    /// The running hash does not fit here: this was edited, or what stood before it was deleted or moved.
+    Broken,
+    /// It cannot be read.
+    Malformed,
+    /// Lines, rows or segments are gone.
+    Missing,
+    /// The columns say something else than the entry.
+    Columns,
+    /// A writer found the segment damaged and went on in another.
+    Damaged,
+    /// Lines that were written when the device failed, and never acknowledged.
+    Unacknowledged,
+    /// The last line is not whole: a writer is at work, or was killed and nobody has opened the store since.
+    Torn,
+}
+
+impl FindingKind {
+    /// Whether the store is not as its writers left it. The others are what an honest store may show.
+    #[must_use]
+    pub fn is_damage(self) -> bool {
+        match self {
+            Self::Broken | Self::Malformed | Self::Missing | Self::Columns | Self::Damaged => true,
+            Self::Unacknowledged | Self::Torn => false,
+        }
+    }
+}
+
+/// Something that is not as a sink has left it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Finding {
+    /// Where.
+    pub place: Place,
+    /// What.
+    pub kind: FindingKind,
+    /// In words.
+    pub detail: String,
+}
+
+impl Finding {
+    pub(super) fn new(place: Place, kind: FindingKind, detail: impl Into<String>) -> Self {
+        Self { place, kind, detail: detail.into() }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.detail)
+    }
+}

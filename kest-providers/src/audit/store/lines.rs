@@ -1,0 +1,391 @@
+//! Segments, one after the other.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader, Read as _};
+use std::path::{Path, PathBuf};
+
+use kest_core::error::{AuditError, AuditErrorKind};
+
+use super::{Expected, Finding, FindingKind, Place, Seen, Stored, StoredKeys, unreadable};
+use crate::audit::chain::{self, Link, hex};
+use crate::audit::file::{Head, LONGEST, Line, Why, read_line, segment_name, segments};
+
+#[derive(Debug)]
+pub(super) struct Lines {
+    /// Segments still to read.
+    rest: VecDeque<PathBuf>,
+    current: Option<Segment>,
+    /// The end of the segment before.
+    ended: Option<Ended>,
+    /// The store that the segments belong to.
+    store: Option<String>,
+    /// What was found, and not yet told.
+    findings: VecDeque<Finding>,
+    /// An entry that they are about.
+    waiting: Option<Stored>,
+    /// The oldest segment that must be there, by the newest head.
+    first: Option<u64>,
+    whole: bool,
+    /// Bytes of segments that were read, and of all.
+    done: u64,
+    all: u64,
+    /// The hash after the last line that was read.
+    link: Option<Link>,
+}
+
+#[derive(Debug)]
+struct Segment {
+    path: PathBuf,
+    name: String,
+    reader: BufReader<File>,
+    lines: u64,
+    link: Link,
+    head: Option<Head>,
+    /// How many lines its successor vouches for, and why it ended.
+    vouched: Option<(u64, Why)>,
+    /// The link after the last line vouched for.
+    vouched_link: Option<Link>,
+    last: bool,
+    told_unacknowledged: bool,
+    /// Bytes that were read.
+    read: u64,
+}
+
+#[derive(Debug)]
+struct Ended {
+    name: String,
+    number: u64,
+    lines: u64,
+    link: Link,
+}
+
+impl Lines {
+    pub(super) fn folder(folder: &Path) -> Result<Self, AuditError> {
+        let numbers = segments(folder).map_err(|error| unreadable(folder, error))?;
+        if numbers.is_empty() {
+            return Err(AuditError::new(
+                AuditErrorKind::Open,
+                format!("`{}` has no segment of an audit store", folder.display()),
+            ));
+        }
+        let newest = newest_of(folder, &numbers);
+        let rest: VecDeque<PathBuf> =
+            numbers.iter().map(|number| folder.join(segment_name(*number))).collect();
+        let all = rest.iter().map(|path| length(path)).sum();
+        let mut lines = Self {
+            rest,
+            current: None,
+            ended: None,
+            store: newest.as_ref().map(|head| head.store.clone()),
+            findings: VecDeque::new(),
+            waiting: None,
+            first: newest.as_ref().map(|head| head.oldest),
+            whole: true,
+            done: 0,
+            all,
+            link: None,
+        };
+        if let (Some(first), Some(found)) = (lines.first, numbers.first())
+            && *found > first
+        {
+            lines.findings.push_back(Finding::new(
+                Place::Store,
+                FindingKind::Missing,
+                format!("segments `{}` to `{}` are gone", segment_name(first), segment_name(found - 1)),
+            ));
+        }
+        Ok(lines)
+    }
+
+    pub(super) fn segment(path: &Path) -> Result<Self, AuditError> {
+        let store = head(path).map_err(|error| unreadable(path, error))?.map(|head| head.store);
+        Ok(Self {
+            rest: VecDeque::from([path.to_path_buf()]),
+            current: None,
+            ended: None,
+            store,
+            findings: VecDeque::new(),
+            waiting: None,
+            first: None,
+            whole: false,
+            done: 0,
+            all: length(path),
+            link: None,
+        })
+    }
+
+    pub(super) fn step(
+        &mut self,
+        keys: &mut StoredKeys,
+        expected: &mut Expected,
+    ) -> Option<Result<Seen, AuditError>> {
+        loop {
+            if let Some(finding) = self.findings.pop_front() {
+                return Some(Ok(Seen::Finding(finding)));
+            }
+            if let Some(stored) = self.waiting.take() {
+                return Some(Ok(Seen::Entry(stored)));
+            }
+            let Some(segment) = &mut self.current else {
+                let path = self.rest.pop_front()?;
+                match Segment::open(path, self.rest.front().map(PathBuf::as_path)) {
+                    Ok(segment) => self.current = Some(segment),
+                    Err((path, error))
+                        if error.kind() == io::ErrorKind::NotFound && self.was_retired(&path) => {}
+                    Err((path, error)) => {
+                        self.rest.clear();
+                        return Some(Err(unreadable(&path, error)));
+                    }
+                }
+                continue;
+            };
+            match segment.step(keys, expected, &mut self.findings) {
+                Err(error) => {
+                    let error = unreadable(&segment.path, error);
+                    self.current = None;
+                    self.rest.clear();
+                    return Some(Err(error));
+                }
+                Ok(Step::Entry(stored)) => {
+                    // What was found about this line is told before it.
+                    if self.findings.is_empty() {
+                        return Some(Ok(Seen::Entry(stored)));
+                    }
+                    self.waiting = Some(stored);
+                }
+                Ok(Step::Head) => self.joins(),
+                Ok(Step::Nothing) => {}
+                Ok(Step::End) => self.ends(),
+            }
+        }
+    }
+
+    /// Whether retention took a segment while the scan was under way.
+    fn was_retired(&mut self, path: &Path) -> bool {
+        let Some(folder) = path.parent().filter(|_| self.whole) else { return false };
+        let Ok(newest) = newest_head(folder) else { return false };
+        let number = path.file_stem().and_then(|stem| stem.to_str()?.parse::<u64>().ok());
+        let gone = newest.zip(number).is_some_and(|(newest, number)| {
+            let same = self.store.as_ref().is_none_or(|store| *store == newest.store);
+            self.first = Some(newest.oldest);
+            same && number < newest.oldest
+        });
+        if gone {
+            self.ended = None;
+        }
+        gone
+    }
+
+    /// The hash after the last line that was read.
+    pub(super) fn link(&self) -> Option<Link> {
+        self.current
+            .as_ref()
+            .filter(|segment| segment.head.is_some())
+            .map(|segment| segment.link)
+            .or(self.link)
+    }
+
+    /// Bytes read, of all.
+    pub(super) fn progress(&self) -> (u64, u64) {
+        let done = self.done + self.current.as_ref().map_or(0, |segment| segment.read);
+        (done, self.all.max(done))
+    }
+
+    /// Holds a segment's head to the end of the segment before.
+    fn joins(&mut self) {
+        let Some(segment) = &self.current else { return };
+        let Some(head) = &segment.head else { return };
+        let place = Place::Line { segment: segment.name.clone(), line: 1 };
+        let mut wrong = |kind, detail: String| {
+            self.findings.push_back(Finding::new(place.clone(), kind, detail));
+        };
+        if segment_name(head.segment) != segment.name {
+            wrong(FindingKind::Broken, format!("it says that it is `{}`", segment_name(head.segment)));
+        }
+        if self.store.as_ref().is_some_and(|store| *store != head.store) {
+            wrong(FindingKind::Broken, "it belongs to another store".to_owned());
+        }
+        if !self.whole {
+            return;
+        }
+        match (&head.prev, &self.ended) {
+            (Some(prev), Some(ended)) => {
+                if prev.segment != ended.number {
+                    let gone = segment_name(prev.segment);
+                    wrong(FindingKind::Missing, format!("`{gone}`, which stood before it, is gone"));
+                } else if prev.link != hex(&ended.link) || prev.lines != ended.lines {
+                    let detail = format!(
+                        "it follows line {} of `{}`, where another end is found at line {}: lines were edited, deleted \
+                         or added there",
+                        prev.lines, ended.name, ended.lines
+                    );
+                    wrong(FindingKind::Broken, detail);
+                }
+            }
+            (Some(prev), None) if self.first.is_some_and(|first| first <= prev.segment) => {
+                let gone = segment_name(prev.segment);
+                wrong(FindingKind::Missing, format!("`{gone}`, which stood before it, is gone"));
+            }
+            (None, Some(ended)) => {
+                wrong(
+                    FindingKind::Broken,
+                    format!("it does not know `{}`, which stands before it", ended.name),
+                );
+            }
+            (None | Some(_), None) => {}
+        }
+    }
+
+    fn ends(&mut self) {
+        let Some(segment) = self.current.take() else { return };
+        self.done += segment.read;
+        let Some(head) = segment.head else {
+            let place = Place::Line { segment: segment.name, line: 1 };
+            let detail = "it has no head";
+            let kind = if segment.last { FindingKind::Torn } else { FindingKind::Malformed };
+            self.findings.push_back(Finding::new(place, kind, detail));
+            return;
+        };
+        let (lines, link) = match (segment.vouched, segment.vouched_link) {
+            (Some((lines, Why::Unsynced | Why::Damaged)), Some(link)) => (lines, link),
+            _ => (segment.lines, segment.link),
+        };
+        self.link = Some(link);
+        self.ended = Some(Ended { name: segment.name, number: head.segment, lines, link });
+    }
+}
+
+enum Step {
+    Entry(Stored),
+    Head,
+    Nothing,
+    End,
+}
+
+impl Segment {
+    fn open(path: PathBuf, next: Option<&Path>) -> Result<Self, (PathBuf, io::Error)> {
+        let prev = next.and_then(|next| head(next).ok().flatten()).and_then(|head| head.prev);
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) => return Err((path, error)),
+        };
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let vouched =
+            prev.filter(|prev| segment_name(prev.segment) == name).map(|prev| (prev.lines, prev.why));
+        Ok(Self {
+            path,
+            name,
+            reader: BufReader::with_capacity(1 << 18, file),
+            lines: 0,
+            link: chain::START,
+            head: None,
+            vouched,
+            vouched_link: None,
+            last: next.is_none(),
+            told_unacknowledged: false,
+            read: 0,
+        })
+    }
+
+    fn step(
+        &mut self,
+        keys: &mut StoredKeys,
+        expected: &mut Expected,
+        findings: &mut VecDeque<Finding>,
+    ) -> io::Result<Step> {
+        let mut text = Vec::new();
+        let limit = LONGEST as u64 + 1;
+        self.reader.by_ref().take(limit).read_until(b'\n', &mut text)?;
+        if text.is_empty() {
+            return Ok(Step::End);
+        }
+        self.read += text.len() as u64;
+        self.lines += 1;
+        let number = self.lines;
+        let place = || Place::Line { segment: self.name.clone(), line: number };
+        let mut found = |kind, detail: &str| findings.push_back(Finding::new(place(), kind, detail));
+        let Some(line) = text.strip_suffix(b"\n") else {
+            let at_end = self.reader.fill_buf()?.is_empty();
+            if at_end && self.last {
+                self.lines -= 1;
+                found(FindingKind::Torn, "the last line is not whole, so it was never acknowledged");
+                return Ok(Step::End);
+            }
+            found(FindingKind::Malformed, "no line of an audit store");
+            // The rest of a line that is too long, piece by piece.
+            return Ok(Step::Nothing);
+        };
+        if self.vouched.is_some_and(|(lines, why)| why == Why::Damaged && self.lines == lines + 1) {
+            found(
+                FindingKind::Damaged,
+                "a writer found it damaged from here on, and went on in the next segment",
+            );
+        }
+        let unsynced = self.vouched.is_some_and(|(lines, why)| why == Why::Unsynced && self.lines > lines);
+        if unsynced && !self.told_unacknowledged {
+            self.told_unacknowledged = true;
+            found(FindingKind::Unacknowledged, "from here on lines were written when the device failed");
+        }
+        let Some((line, stated, fitting)) = read_line(line, &self.link) else {
+            found(FindingKind::Malformed, "no line of an audit store");
+            return Ok(Step::Nothing);
+        };
+        if stated != fitting {
+            found(
+                FindingKind::Broken,
+                "the running hash does not fit: the line was edited, or lines before it were deleted or moved",
+            );
+        }
+        self.link = stated;
+        expected.pass(&stated);
+        if self.vouched.is_some_and(|(lines, _)| lines == self.lines) {
+            self.vouched_link = Some(stated);
+        }
+        match line {
+            Line::Entry { received_ms, jws, hash } => {
+                let jws = jws.to_owned();
+                Ok(Step::Entry(Stored { place: place(), received_ms, jws, hash, columns: None }))
+            }
+            Line::Keys(line) => {
+                if let Err(error) = keys.add(&line.workload, line.keys.get()) {
+                    found(FindingKind::Malformed, &format!("public keys that cannot be read: {error}"));
+                }
+                Ok(Step::Nothing)
+            }
+            Line::Head(head) if self.lines == 1 => {
+                if let Some(before) = head.prev.as_ref().and_then(|prev| chain::unhex(prev.link.as_bytes())) {
+                    expected.pass(&before);
+                }
+                self.head = Some(head);
+                Ok(Step::Head)
+            }
+            Line::Head(_) => {
+                found(FindingKind::Broken, "a second head");
+                Ok(Step::Nothing)
+            }
+        }
+    }
+}
+
+fn newest_head(folder: &Path) -> io::Result<Option<Head>> {
+    Ok(newest_of(folder, &segments(folder)?))
+}
+
+fn newest_of(folder: &Path, numbers: &[u64]) -> Option<Head> {
+    numbers.iter().rev().find_map(|number| head(&folder.join(segment_name(*number))).ok().flatten())
+}
+
+fn length(path: &Path) -> u64 {
+    path.metadata().map_or(0, |metadata| metadata.len())
+}
+
+fn head(path: &Path) -> io::Result<Option<Head>> {
+    let mut text = Vec::new();
+    BufReader::new(File::open(path)?).take(LONGEST as u64).read_until(b'\n', &mut text)?;
+    let line = text.strip_suffix(b"\n").and_then(|line| read_line(line, &chain::START));
+    Ok(match line {
+        Some((Line::Head(head), _, _)) => Some(head),
+        Some((Line::Entry { .. } | Line::Keys(_), _, _)) | None => None,
+    })
+}

@@ -1,0 +1,325 @@
+//! Reading audit stores: in order, with what is wrong in them named by its place.
+
+mod check;
+mod expected;
+mod filter;
+mod finding;
+mod keys;
+mod lines;
+#[cfg(feature = "sqlite")]
+mod rows;
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use kest_core::entry::KestEntry;
+use kest_core::error::{AuditError, AuditErrorKind};
+use kest_core::verify::Verifier;
+
+pub use self::check::{Checked, Checks};
+use self::expected::Expected;
+pub use self::filter::Filter;
+pub use self::finding::{Finding, FindingKind, Place};
+pub use self::keys::StoredKeys;
+use self::lines::Lines;
+use super::chain::hex;
+use super::failure::Failure;
+use super::item::Columns;
+
+/// An audit store to read: a folder of segments, one segment, or a database. Its writer may be at work meanwhile.
+///
+/// What it says of its own integrity holds against accidents and against whoever edits it without doing the sums
+/// anew. Against somebody who does them, signatures hold; against one who cuts its end off, what was kept elsewhere.
+#[derive(Debug, Clone)]
+pub struct Store {
+    path: PathBuf,
+    form: Form,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Folder,
+    Segment,
+    #[cfg(feature = "sqlite")]
+    Sqlite,
+}
+
+/// An entry in a store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stored {
+    /// Where it stands.
+    pub place: Place,
+    /// When the store received it, in epoch milliseconds: what `Verifier`s of archives want for `received_at`.
+    pub received_ms: u64,
+    /// The compact JWS.
+    pub jws: String,
+    /// SHA-256 of the compact JWS.
+    pub hash: [u8; 32],
+    /// What a database has it filed under, until somebody has looked.
+    columns: Option<Box<Columns>>,
+}
+
+impl Stored {
+    /// Whether it is filed under something else than it says, so that searches miss it. Looked at once.
+    fn misfiled(&mut self, entry: Option<&KestEntry>) -> Option<Finding> {
+        let columns = self.columns.take()?;
+        let own = match entry {
+            Some(entry) => Some(Columns::of_entry(entry)),
+            None => Columns::of(&self.jws),
+        };
+        let (kind, detail) = match own {
+            None => (FindingKind::Malformed, "no entry of kest"),
+            Some(own) if own == *columns => return None,
+            Some(_) => (
+                FindingKind::Columns,
+                "the columns say something else than the entry, so that searches miss it",
+            ),
+        };
+        Some(Finding::new(self.place.clone(), kind, detail))
+    }
+}
+
+/// What a [`Scan`] comes across.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Seen {
+    /// An entry.
+    Entry(Stored),
+    /// Something that is not as a sink has left it.
+    Finding(Finding),
+}
+
+impl Store {
+    /// Looks what stands at `path`.
+    ///
+    /// # Errors
+    /// When nothing can be read there, or it is no audit store.
+    pub fn open(path: impl Into<PathBuf>) -> Result<Self, AuditError> {
+        let path = path.into();
+        let cannot = |error| Failure::io("read", &path, error).opening().to_error();
+        let form = if path.metadata().map_err(cannot)?.is_dir() {
+            Form::Folder
+        } else {
+            let mut start = Vec::new();
+            File::open(&path).and_then(|file| file.take(16).read_to_end(&mut start)).map_err(cannot)?;
+            match &*start {
+                b"SQLite format 3\0" => sqlite(&path)?,
+                start if start.is_empty() || start.starts_with(b"{\"v\":1,") => Form::Segment,
+                _ => {
+                    return Err(AuditError::new(
+                        AuditErrorKind::Open,
+                        format!(
+                            "`{}` is no audit store; name its folder, a segment of it, or its database",
+                            path.display()
+                        ),
+                    ));
+                }
+            }
+        };
+        Ok(Self { path, form })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Everything in order, the running hash checked. Memory does not grow with the store.
+    ///
+    /// # Errors
+    /// When the store cannot be opened.
+    pub fn scan(&self) -> Result<Scan, AuditError> {
+        let steps = match self.form {
+            Form::Folder => Steps::Lines(Box::new(Lines::folder(&self.path)?)),
+            Form::Segment => Steps::Lines(Box::new(Lines::segment(&self.path)?)),
+            #[cfg(feature = "sqlite")]
+            Form::Sqlite => Steps::Rows(Box::new(rows::Rows::open(&self.path)?)),
+        };
+        Ok(Scan {
+            steps,
+            keys: StoredKeys::default(),
+            expected: Expected::default(),
+            waiting: None,
+            over: false,
+        })
+    }
+
+    /// The entries that a filter lets through, in order, or the newest first. A database finds them by its columns and
+    /// does not check the running hash; a folder is read as a whole, and findings are passed over: they are
+    /// [`Self::scan`]'s to tell.
+    ///
+    /// # Errors
+    /// When the store cannot be opened. The iterator gives an error when it cannot be read further.
+    pub fn list(
+        &self,
+        filter: &Filter,
+    ) -> Result<Box<dyn Iterator<Item = Result<Stored, AuditError>> + Send>, AuditError> {
+        match self.form {
+            Form::Folder | Form::Segment => filter.over(self.scan()?),
+            #[cfg(feature = "sqlite")]
+            Form::Sqlite => Ok(Box::new(rows::Listed::open(&self.path, filter)?)),
+        }
+    }
+
+    /// The public keys that stand beside the entries.
+    ///
+    /// They are what the writers said. Whoever can edit the store can edit them too, so an auditor compares them with
+    /// keys that came another way.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn keys(&self) -> Result<StoredKeys, AuditError> {
+        #[cfg(feature = "sqlite")]
+        if self.form == Form::Sqlite {
+            return rows::keys(&self.path);
+        }
+        let mut scan = self.scan()?;
+        for seen in &mut scan {
+            seen?;
+        }
+        Ok(scan.into_keys())
+    }
+}
+
+#[cfg(feature = "sqlite")]
+fn sqlite(_: &Path) -> Result<Form, AuditError> {
+    Ok(Form::Sqlite)
+}
+
+#[cfg(not(feature = "sqlite"))]
+fn sqlite(path: &Path) -> Result<Form, AuditError> {
+    Err(AuditError::new(
+        AuditErrorKind::Open,
+        format!(
+            "`{}` is an SQLite database, and this build cannot read it; add the feature `sqlite`",
+            path.display()
+        ),
+    ))
+}
+
+/// A walk through a whole store.
+#[derive(Debug)]
+#[must_use = "a scan does nothing unless it is iterated"]
+pub struct Scan {
+    steps: Steps,
+    keys: StoredKeys,
+    expected: Expected,
+    /// An entry that a finding was told about.
+    waiting: Option<Stored>,
+    over: bool,
+}
+
+#[derive(Debug)]
+enum Steps {
+    Lines(Box<Lines>),
+    #[cfg(feature = "sqlite")]
+    Rows(Box<rows::Rows>),
+}
+
+impl Scan {
+    /// The keys that the scan has come across so far.
+    #[must_use]
+    pub fn keys(&self) -> &StoredKeys {
+        &self.keys
+    }
+
+    /// The keys that the scan has come across.
+    #[must_use]
+    pub fn into_keys(self) -> StoredKeys {
+        self.keys
+    }
+}
+
+impl Scan {
+    /// Looks for a running hash that was kept elsewhere ([`Self::tip`] of an earlier scan). If the store does not come
+    /// by it, its end was cut off, or what stands before was changed by somebody who did the sums anew: a finding.
+    ///
+    /// # Errors
+    /// When `tip` is no SHA-256 in lowercase hex.
+    pub fn expecting(mut self, tip: &str) -> Result<Self, AuditError> {
+        self.expected.add(tip)?;
+        Ok(self)
+    }
+
+    /// The running hash after what was read so far, in hex: at the end of the scan that of the whole store. Kept where
+    /// nobody can change it, it vouches for all that stands before it. None before the first entry.
+    #[must_use]
+    pub fn tip(&self) -> Option<String> {
+        let link = match &self.steps {
+            Steps::Lines(lines) => lines.link(),
+            #[cfg(feature = "sqlite")]
+            Steps::Rows(rows) => rows.link(),
+        };
+        link.map(|link| hex(&link))
+    }
+
+    /// Goes on with each entry checked by itself, on `threads` threads: as many as there are cores.
+    ///
+    /// # Errors
+    /// When the operating system gives no thread.
+    pub fn check(self, verifier: &Verifier, threads: Option<usize>) -> Result<Checks, AuditError> {
+        Checks::start(self, verifier, threads)
+    }
+
+    /// The next, with what it is filed under still to be looked at.
+    fn advance(&mut self) -> Option<Result<Seen, AuditError>> {
+        if self.over {
+            return self.expected.missed().map(|finding| Ok(Seen::Finding(finding)));
+        }
+        let step = match &mut self.steps {
+            Steps::Lines(lines) => lines.step(&mut self.keys, &mut self.expected),
+            #[cfg(feature = "sqlite")]
+            Steps::Rows(rows) => rows.step(&mut self.keys, &mut self.expected),
+        };
+        match step {
+            Some(Ok(seen)) => Some(Ok(seen)),
+            Some(Err(error)) => {
+                // Nothing can be said of what was not read.
+                self.expected = Expected::default();
+                Some(Err(error))
+            }
+            None => {
+                self.over = true;
+                self.expected.missed().map(|finding| Ok(Seen::Finding(finding)))
+            }
+        }
+    }
+
+    /// How much was read, and of how much: bytes of segments, or rows.
+    #[must_use]
+    pub fn progress(&self) -> (u64, u64) {
+        match &self.steps {
+            Steps::Lines(lines) => lines.progress(),
+            #[cfg(feature = "sqlite")]
+            Steps::Rows(rows) => rows.progress(),
+        }
+    }
+}
+
+impl Iterator for Scan {
+    type Item = Result<Seen, AuditError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Some(stored) = self.waiting.take() {
+            return Some(Ok(Seen::Entry(stored)));
+        }
+        let mut stored = match self.advance()? {
+            Ok(Seen::Entry(stored)) => stored,
+            other => return Some(other),
+        };
+        match stored.misfiled(None) {
+            None => Some(Ok(Seen::Entry(stored))),
+            Some(finding) => {
+                self.waiting = Some(stored);
+                Some(Ok(Seen::Finding(finding)))
+            }
+        }
+    }
+}
+
+fn unreadable(path: &Path, error: io::Error) -> AuditError {
+    Failure::io("read", path, error).to_error()
+}

@@ -1,0 +1,11 @@
+//! Durable audit sinks: what they keep, what they refuse, what survives (spec §14).
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod crash;
+#[cfg(target_os = "linux")]
+mod disk;
+mod find;
+mod keep;
+mod support;
+mod tamper;
+mod verify;

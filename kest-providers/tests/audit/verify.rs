@@ -1,0 +1,219 @@
+//! Entries of a store, each checked by itself, and running hashes that were kept elsewhere.
+
+use std::fs;
+use std::sync::Arc;
+
+use kest_core::audit::AuditRecord;
+use kest_core::verify::{Verifier, VerifyFailure};
+use kest_providers::audit::{Checked, FindingKind, Seen, Store};
+use kest_providers::identity::LocalEd25519Provider;
+use sha2::Digest as _;
+
+use crate::support::{Folder, KINDS, Kind, Says, read, sample, sample_of, segments, signer};
+
+fn verifier(store: &Store) -> Verifier {
+    Verifier::builder().keys(store.keys().unwrap()).build()
+}
+
+/// Places of entries that failed, with their failures, and the number of the good ones.
+fn checked(store: &Store, verifier: &Verifier) -> (usize, Vec<(String, VerifyFailure)>) {
+    let (mut good, mut bad) = (0, Vec::new());
+    for checked in store.scan().unwrap().check(verifier, Some(3)).unwrap() {
+        match checked.unwrap() {
+            Checked::Entry(_, Ok(_)) => good += 1,
+            Checked::Entry(stored, Err(failure)) => bad.push((stored.place.to_string(), failure)),
+            other => panic!("{other:?}"),
+        }
+    }
+    (good, bad)
+}
+
+/// An entry whose signature is another's.
+fn forged(signer: &Arc<LocalEd25519Provider>) -> (String, [u8; 32]) {
+    let (a, b) = (sample(signer, 1), sample(signer, 2));
+    let (text, _) = a.jws.as_str().rsplit_once('.').unwrap();
+    let (_, signature) = b.jws.as_str().rsplit_once('.').unwrap();
+    let jws = format!("{text}.{signature}");
+    let hash = sha2::Sha256::digest(&jws).into();
+    (jws, hash)
+}
+
+#[test]
+fn each_entry_is_checked_and_those_that_nobody_signed_are_named() {
+    for kind in KINDS {
+        let folder = Folder::new();
+        let (a, b) = (signer("a"), signer("b"));
+        {
+            let sink = kind.open(folder.path()).unwrap();
+            for number in 0..1_000 {
+                if number == 500 {
+                    let (jws, hash) = forged(&b);
+                    sink.append(&AuditRecord::new(&jws, &hash, "id", "spiffe://example.org/b", &*b)).unwrap();
+                    continue;
+                }
+                let says = Says { operation: "pay", denied: number % 7 == 0, ..Says::default() };
+                let sample = sample_of(if number % 3 == 0 { &a } else { &b }, number, &says);
+                sink.append(&sample.record()).unwrap();
+            }
+        }
+        let store = kind.store(folder.path());
+        let place = read(&store).0[500].place.to_string();
+        let (good, bad) = checked(&store, &verifier(&store));
+        assert_eq!(good, 999, "{kind:?}");
+        assert!(matches!(&*bad, [(at, VerifyFailure::Signature)] if *at == place), "{kind:?}: {bad:?}");
+
+        // Of a workload that nobody knows, each is refused, and of the others none.
+        let known = Verifier::builder().keys(kest_core::verify::ProviderKeys::new(a.clone())).build();
+        let (good, bad) = checked(&store, &known);
+        assert_eq!((good, bad.len()), (334, 666), "{kind:?}");
+        let unknown = |failure: &VerifyFailure| matches!(failure, VerifyFailure::UnknownPrincipal { .. });
+        assert!(bad.iter().all(|(_, failure)| unknown(failure)), "{bad:?}");
+    }
+}
+
+#[test]
+fn it_stops_when_nobody_asks_any_more_and_gives_back_the_scan() {
+    for kind in KINDS {
+        let folder = Folder::new();
+        let signer = signer("a");
+        {
+            let sink = kind.open(folder.path()).unwrap();
+            for number in 0..2_000 {
+                sink.append(&sample(&signer, number).record()).unwrap();
+            }
+        }
+        let store = kind.store(folder.path());
+        let mut checks = store.scan().unwrap().check(&verifier(&store), None).unwrap();
+        assert!(checks.next().unwrap().is_ok());
+        let (done, all) = checks.progress();
+        assert!(done < all, "{done} of {all}");
+        drop(checks);
+        let mut checks = store.scan().unwrap().check(&verifier(&store), Some(1)).unwrap();
+        assert_eq!(checks.by_ref().count(), 2_000);
+        let (done, all) = checks.progress();
+        assert_eq!(done, all);
+        let scan = checks.into_scan().unwrap();
+        assert_eq!(scan.keys().workloads().count(), 1);
+        let mut whole = store.scan().unwrap();
+        assert_eq!(whole.tip(), None);
+        assert_eq!(whole.by_ref().count(), 2_000);
+        assert!(scan.tip().is_some() && scan.tip() == whole.tip(), "{kind:?}");
+    }
+}
+
+#[test]
+fn a_hash_that_was_kept_elsewhere_finds_an_end_that_was_cut_off() {
+    for kind in KINDS {
+        let folder = Folder::new();
+        let signer = signer("a");
+        let mut tips = Vec::new();
+        for round in 0..3 {
+            {
+                let sink = kind.open(folder.path()).unwrap();
+                for number in 0..5 {
+                    sink.append(&sample(&signer, round * 10 + number).record()).unwrap();
+                }
+            }
+            let mut scan = kind.store(folder.path()).scan().unwrap();
+            assert_eq!(scan.by_ref().count(), 5 * (tips.len() + 1));
+            tips.push(scan.tip().unwrap());
+        }
+        let findings = |tip: &str| -> Vec<_> {
+            let scan = kind.store(folder.path()).scan().unwrap().expecting(tip).unwrap();
+            let findings = scan.filter_map(|seen| match seen.unwrap() {
+                Seen::Finding(finding) => Some((finding.kind, finding.place.to_string())),
+                _ => None,
+            });
+            findings.collect()
+        };
+        for tip in &tips {
+            assert_eq!(findings(tip), [], "{kind:?}");
+        }
+        cut_off(*kind, &folder);
+        // Without the hash it cannot be seen.
+        assert_eq!(read(&kind.store(folder.path())).1, []);
+        assert_eq!(findings(&tips[1]), [], "{kind:?}");
+        assert_eq!(findings(&tips[2]), [(FindingKind::Missing, "store".to_owned())], "{kind:?}");
+        let error = kind.store(folder.path()).scan().unwrap().expecting("ABC").unwrap_err();
+        assert!(error.to_string().contains("no SHA-256"), "{error}");
+    }
+}
+
+/// Takes the last two entries away, as somebody does who knows how.
+fn cut_off(kind: Kind, folder: &Folder) {
+    match kind {
+        Kind::File => {
+            let last = segments(folder.path()).pop().unwrap();
+            let text = fs::read_to_string(&last).unwrap();
+            let lines: Vec<&str> = text.lines().collect();
+            let kept: String = lines[..lines.len() - 2].iter().map(|line| format!("{line}\n")).collect();
+            fs::write(&last, kept).unwrap();
+        }
+        #[cfg(feature = "sqlite")]
+        Kind::Sqlite => rusqlite::Connection::open(kind.path(folder.path()))
+            .unwrap()
+            .execute_batch(
+                "DELETE FROM entries WHERE seq > 13; \
+                 UPDATE head SET seq = 13, link = (SELECT chain FROM entries WHERE seq = 13)",
+            )
+            .unwrap(),
+    }
+}
+
+#[cfg(feature = "sqlite")]
+#[test]
+fn what_retention_took_is_told_in_the_chain_and_nobody_else_takes_the_beginning() {
+    use std::time::{Duration, Instant};
+
+    use kest_core::audit::AuditSink as _;
+    use kest_providers::audit::SqliteAudit;
+
+    let folder = Folder::new();
+    let path = Kind::Sqlite.path(folder.path());
+    let signer = signer("a");
+    let change = |sql: &str| rusqlite::Connection::open(&path).unwrap().execute_batch(sql).unwrap();
+    let age = Duration::from_millis(20);
+    let mut number = 0;
+    let mut tips = Vec::new();
+    for _ in 0..3 {
+        let sink = SqliteAudit::builder(&path).retain_age(age).open().unwrap();
+        for _ in 0..10 {
+            sink.append(&sample(&signer, number).record()).unwrap();
+            number += 1;
+        }
+        drop(sink);
+        let (entries, findings) = read(&Kind::Sqlite.store(folder.path()));
+        assert_eq!(findings, []);
+        assert!(!entries.is_empty());
+        let mut scan = Store::open(&path).unwrap().scan().unwrap();
+        assert!(scan.by_ref().all(|seen| seen.is_ok()));
+        tips.push(scan.tip().unwrap());
+        let until = Instant::now() + age * 2;
+        while Instant::now() < until {
+            std::thread::yield_now();
+        }
+    }
+    let sink = SqliteAudit::builder(&path).retain_age(age).open().unwrap();
+    sink.append(&sample(&signer, number).record()).unwrap();
+    drop(sink);
+    let (entries, findings) = read(&Kind::Sqlite.store(folder.path()));
+    assert_eq!((entries.len(), findings.len()), (1, 0), "{findings:?}");
+    assert_eq!(entries[0].place.to_string(), "entry 31");
+    // More is written, and then somebody takes the beginning away and says that it was retention.
+    let sink = SqliteAudit::open(&path).unwrap();
+    for number in 40..50 {
+        sink.append(&sample(&signer, number).record()).unwrap();
+    }
+    drop(sink);
+    for (tip, missed) in tips.iter().zip([true, true, false]) {
+        let scan = Store::open(&path).unwrap().scan().unwrap().expecting(tip).unwrap();
+        assert_eq!(scan.filter(|seen| matches!(seen, Ok(Seen::Finding(_)))).count() == 1, missed, "{tips:?}");
+    }
+    change(
+        "DELETE FROM entries WHERE seq <= 35; \
+         UPDATE head SET first_seq = 35, first_link = (SELECT zeroblob(32))",
+    );
+    let findings = read(&Kind::Sqlite.store(folder.path())).1;
+    assert_eq!((findings[0].kind, findings[0].place.to_string().as_str()), (FindingKind::Missing, "store"));
+    assert!(findings[0].detail.contains("does not say that retention"), "{findings:?}");
+}
