@@ -6,11 +6,12 @@ mod filter;
 mod finding;
 mod keys;
 mod lines;
+mod newest;
 #[cfg(feature = "sqlite")]
 mod rows;
 
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use kest_core::entry::KestEntry;
@@ -138,18 +139,12 @@ impl Store {
             #[cfg(feature = "sqlite")]
             Form::Sqlite => Steps::Rows(Box::new(rows::Rows::open(&self.path)?)),
         };
-        Ok(Scan {
-            steps,
-            keys: StoredKeys::default(),
-            expected: Expected::default(),
-            waiting: None,
-            over: false,
-        })
+        Ok(Scan::over(steps))
     }
 
     /// The entries that a filter lets through, in order, or the newest first. A database finds them by its columns and
-    /// does not check the running hash; a folder is read as a whole, and findings are passed over: they are
-    /// [`Self::scan`]'s to tell.
+    /// does not check the running hash; a folder is read as a whole, or from its last segment on, and findings are
+    /// passed over: they are [`Self::scan`]'s to tell.
     ///
     /// # Errors
     /// When the store cannot be opened. The iterator gives an error when it cannot be read further.
@@ -158,6 +153,7 @@ impl Store {
         filter: &Filter,
     ) -> Result<Box<dyn Iterator<Item = Result<Stored, AuditError>> + Send>, AuditError> {
         match self.form {
+            Form::Folder if filter.newest_first => Ok(Box::new(newest::Newest::open(&self.path, filter)?)),
             Form::Folder | Form::Segment => filter.over(self.scan()?),
             #[cfg(feature = "sqlite")]
             Form::Sqlite => Ok(Box::new(rows::Listed::open(&self.path, filter)?)),
@@ -220,6 +216,16 @@ enum Steps {
 }
 
 impl Scan {
+    /// The lines of one segment from somewhere else than a file, such as a pipe from an archive. What stood before it
+    /// is not known, and how much there is to read neither.
+    pub fn of_segment(source: impl Read + Send + 'static) -> Self {
+        Self::over(Steps::Lines(Box::new(Lines::stream(Box::new(source)))))
+    }
+
+    fn over(steps: Steps) -> Self {
+        Self { steps, keys: StoredKeys::default(), expected: Expected::default(), waiting: None, over: false }
+    }
+
     /// The keys that the scan has come across so far.
     #[must_use]
     pub fn keys(&self) -> &StoredKeys {
