@@ -1,9 +1,8 @@
 //! Segments, one after the other.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, Read};
+use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
 use kest_core::error::{AuditError, AuditErrorKind};
@@ -39,7 +38,7 @@ pub(super) struct Lines {
 struct Segment {
     path: PathBuf,
     name: String,
-    reader: BufReader<Source>,
+    reader: BufReader<File>,
     lines: u64,
     link: Link,
     head: Option<Head>,
@@ -51,21 +50,6 @@ struct Segment {
     told_unacknowledged: bool,
     /// Bytes that were read.
     read: u64,
-}
-
-/// Where the lines of a segment come from.
-struct Source(Box<dyn Read + Send>);
-
-impl Read for Source {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buffer)
-    }
-}
-
-impl fmt::Debug for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Source")
-    }
 }
 
 #[derive(Debug)]
@@ -80,7 +64,10 @@ impl Lines {
     pub(super) fn folder(folder: &Path) -> Result<Self, AuditError> {
         let numbers = segments(folder).map_err(|error| unreadable(folder, error))?;
         if numbers.is_empty() {
-            return Err(Self::no_segment(folder));
+            return Err(AuditError::new(
+                AuditErrorKind::Open,
+                format!("`{}` has no segment of an audit store", folder.display()),
+            ));
         }
         let newest = newest_of(folder, &numbers);
         let rest: VecDeque<PathBuf> =
@@ -111,17 +98,8 @@ impl Lines {
         Ok(lines)
     }
 
-    pub(super) fn no_segment(folder: &Path) -> AuditError {
-        let message = format!("`{}` has no segment of an audit store", folder.display());
-        AuditError::new(AuditErrorKind::Open, message)
-    }
-
     pub(super) fn segment(path: &Path) -> Result<Self, AuditError> {
-        Self::of_segment(path).map_err(|error| unreadable(path, error))
-    }
-
-    pub(super) fn of_segment(path: &Path) -> io::Result<Self> {
-        let store = head(path)?.map(|head| head.store);
+        let store = head(path).map_err(|error| unreadable(path, error))?.map(|head| head.store);
         Ok(Self {
             rest: VecDeque::from([path.to_path_buf()]),
             current: None,
@@ -135,23 +113,6 @@ impl Lines {
             all: length(path),
             link: None,
         })
-    }
-
-    /// A segment that comes through a pipe. Its head gives it its name.
-    pub(super) fn stream(source: Box<dyn Read + Send>) -> Self {
-        Self {
-            rest: VecDeque::new(),
-            current: Some(Segment::new(PathBuf::from("-"), STREAM.to_owned(), source, None, true)),
-            ended: None,
-            store: None,
-            findings: VecDeque::new(),
-            waiting: None,
-            first: None,
-            whole: false,
-            done: 0,
-            all: 0,
-            link: None,
-        }
     }
 
     pub(super) fn step(
@@ -233,11 +194,8 @@ impl Lines {
 
     /// Holds a segment's head to the end of the segment before.
     fn joins(&mut self) {
-        let Some(segment) = &mut self.current else { return };
+        let Some(segment) = &self.current else { return };
         let Some(head) = &segment.head else { return };
-        if segment.name == STREAM {
-            segment.name = segment_name(head.segment);
-        }
         let place = Place::Line { segment: segment.name.clone(), line: 1 };
         let mut wrong = |kind, detail: String| {
             self.findings.push_back(Finding::new(place.clone(), kind, detail));
@@ -315,29 +273,19 @@ impl Segment {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let vouched =
             prev.filter(|prev| segment_name(prev.segment) == name).map(|prev| (prev.lines, prev.why));
-        Ok(Self::new(path, name, Box::new(file), vouched, next.is_none()))
-    }
-
-    fn new(
-        path: PathBuf,
-        name: String,
-        source: Box<dyn Read + Send>,
-        vouched: Option<(u64, Why)>,
-        last: bool,
-    ) -> Self {
-        Self {
+        Ok(Self {
             path,
             name,
-            reader: BufReader::with_capacity(1 << 18, Source(source)),
+            reader: BufReader::with_capacity(1 << 18, file),
             lines: 0,
             link: chain::START,
             head: None,
             vouched,
             vouched_link: None,
-            last,
+            last: next.is_none(),
             told_unacknowledged: false,
             read: 0,
-        }
+        })
     }
 
     fn step(
@@ -413,23 +361,15 @@ impl Segment {
                 Ok(Step::Head)
             }
             Line::Head(_) => {
-                found(FindingKind::Broken, "a second head, and a segment has one");
+                found(FindingKind::Broken, "a second head");
                 Ok(Step::Nothing)
             }
         }
     }
 }
 
-/// What a segment is called before its head has said its number. No file has that name.
-const STREAM: &str = "-";
-
 fn newest_head(folder: &Path) -> io::Result<Option<Head>> {
     Ok(newest_of(folder, &segments(folder)?))
-}
-
-/// Whether retention took a segment, by the newest head.
-pub(super) fn was_retired(folder: &Path, number: u64) -> bool {
-    matches!(newest_head(folder), Ok(Some(newest)) if number < newest.oldest)
 }
 
 fn newest_of(folder: &Path, numbers: &[u64]) -> Option<Head> {

@@ -6,12 +6,11 @@ mod filter;
 mod finding;
 mod keys;
 mod lines;
-mod newest;
 #[cfg(feature = "sqlite")]
 mod rows;
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use kest_core::entry::KestEntry;
@@ -139,12 +138,18 @@ impl Store {
             #[cfg(feature = "sqlite")]
             Form::Sqlite => Steps::Rows(Box::new(rows::Rows::open(&self.path)?)),
         };
-        Ok(Scan::over(steps))
+        Ok(Scan {
+            steps,
+            keys: StoredKeys::default(),
+            expected: Expected::default(),
+            waiting: None,
+            over: false,
+        })
     }
 
     /// The entries that a filter lets through, in order, or the newest first. A database finds them by its columns and
-    /// does not check the running hash; a folder is read as a whole, or from its last segment on, and findings are
-    /// passed over: they are [`Self::scan`]'s to tell.
+    /// does not check the running hash; a folder is read as a whole, and findings are passed over: they are
+    /// [`Self::scan`]'s to tell.
     ///
     /// # Errors
     /// When the store cannot be opened. The iterator gives an error when it cannot be read further.
@@ -153,7 +158,6 @@ impl Store {
         filter: &Filter,
     ) -> Result<Box<dyn Iterator<Item = Result<Stored, AuditError>> + Send>, AuditError> {
         match self.form {
-            Form::Folder if filter.newest_first => Ok(Box::new(newest::Newest::open(&self.path, filter)?)),
             Form::Folder | Form::Segment => filter.over(self.scan()?),
             #[cfg(feature = "sqlite")]
             Form::Sqlite => Ok(Box::new(rows::Listed::open(&self.path, filter)?)),
@@ -216,16 +220,6 @@ enum Steps {
 }
 
 impl Scan {
-    /// The lines of one segment from somewhere else than a file, such as a pipe from an archive. What stood before it
-    /// is not known, and how much there is to read neither.
-    pub fn of_segment(source: impl Read + Send + 'static) -> Self {
-        Self::over(Steps::Lines(Box::new(Lines::stream(Box::new(source)))))
-    }
-
-    fn over(steps: Steps) -> Self {
-        Self { steps, keys: StoredKeys::default(), expected: Expected::default(), waiting: None, over: false }
-    }
-
     /// The keys that the scan has come across so far.
     #[must_use]
     pub fn keys(&self) -> &StoredKeys {
