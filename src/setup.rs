@@ -1,5 +1,7 @@
 //! The process-wide default, with the identity that the platform gives where none is named. Spec §10, §15.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use kest_core::Kest;
 use kest_core::error::{ConfigurationError, ConfigurationErrorKind};
 use kest_providers::identity::detect::get_default_identity;
@@ -30,6 +32,7 @@ use kest_providers::identity::detect::get_default_identity;
 /// When there is one already ([`reconfigure`] replaces it). `MissingIdentity` when there is no identity to be had; its
 /// `source()` is the [`IdentityError`](kest_core::error::IdentityError). `Audit` when the audit sink cannot be opened.
 pub fn configure(kest: Kest) -> Result<(), ConfigurationError> {
+    let _one_at_a_time = SETTING.lock().unwrap_or_else(PoisonError::into_inner);
     // Whoever comes second is told so, whatever the platform gives.
     if kest_core::global().is_none() {
         let kest = detect(kest)?;
@@ -45,10 +48,14 @@ pub fn configure(kest: Kest) -> Result<(), ConfigurationError> {
 /// # Errors
 /// When there is no identity to be had, or the audit sink cannot be opened. What was set before then stays.
 pub fn reconfigure(kest: Kest) -> Result<(), ConfigurationError> {
+    let _one_at_a_time = SETTING.lock().unwrap_or_else(PoisonError::into_inner);
     let kest = detect(kest)?;
     open_audit(&kest)?;
     kest_core::reconfigure(kest)
 }
+
+/// Else two that come together would both open the audit store, and one be told of the other's lock.
+static SETTING: Mutex<()> = Mutex::new(());
 
 fn open_audit(kest: &Kest) -> Result<(), ConfigurationError> {
     let config = kest.config();
@@ -61,7 +68,7 @@ fn open_audit(kest: &Kest) -> Result<(), ConfigurationError> {
         other.audit == config.audit && other.audit_path() == config.audit_path()
     });
     let sink = match same.as_ref().and_then(Kest::audit) {
-        Some(sink) => Some(std::sync::Arc::clone(sink)),
+        Some(sink) => Some(Arc::clone(sink)),
         None => kest_providers::audit::open(config).map_err(|error| {
             ConfigurationError::new(
                 ConfigurationErrorKind::Audit,

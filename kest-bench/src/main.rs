@@ -1,5 +1,7 @@
 //! What a verified call costs, beside the floor of signing and hashing. Spec §18, `docs/performance.md`.
 
+#[cfg(feature = "audit")]
+mod audit;
 mod chain;
 mod clock;
 mod hook;
@@ -46,6 +48,10 @@ enum Command {
         #[arg(long)]
         remembered: bool,
     },
+    /// Checks an audit store and prints time and memory: a process of its own, started by `overhead`
+    #[cfg(feature = "audit")]
+    #[command(hide = true)]
+    Audited { store: PathBuf },
     /// Makes requests as standard input orders: a process of its own, started by `overhead`
     #[cfg(feature = "http")]
     #[command(hide = true)]
@@ -127,6 +133,12 @@ one input for all. Ask and floor take turns; medians.
 HTTP, with the feature `http`: a client process with eight connections and a service process, both services in turns; \
 time on the wall, and of the service's processors. `new` lineages are none that the layer remembers, `known` ones all.
 
+Audit, with the feature `audit`: eight tasks that hand signed entries to a sink, each waiting for its acknowledgement, \
+beside a thread that appends the same lines one by one; wall time of an entry, and `p99_ns` of a call. `…/power` beside \
+as many flushes of a line each. `audit/verify`: every entry of a store of `n`, by a process of its own (`bytes`: its \
+peak of memory), beside verify_strict of so many on as many threads. `audit/list`: opening the store and finding the \
+newest hundred, the slowest of the filters.
+
 Passports: the least of several repetitions, in turns with the floor; processor time on one thread, wall time on \
 several. Memory: growth of the anonymous resident memory of a process that makes 10,000 entries, or verifies \
 and remembers as many.";
@@ -137,6 +149,8 @@ fn main() -> ExitCode {
         Command::Calls(calls) => calls.run(),
         Command::Held { entries, remembered: true } => memory::hold_remembered(entries),
         Command::Held { entries, remembered: false } => memory::hold(entries),
+        #[cfg(feature = "audit")]
+        Command::Audited { store } => audit::store::audited(&store),
         #[cfg(feature = "http")]
         Command::Client { connections } => http::client::run(connections),
         #[cfg(feature = "http")]
@@ -169,6 +183,8 @@ impl Overhead {
         memory::measure(&mut report, if self.quick { 1_000 } else { 10_000 })?;
         #[cfg(feature = "http")]
         http::measure(&mut report, self.quick)?;
+        #[cfg(feature = "audit")]
+        audit::measure(&mut report, self.quick)?;
         report.finish()
     }
 }

@@ -20,6 +20,8 @@ pub(crate) struct Line {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) added_ns: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) p99_ns: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) bytes: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) serialised_bytes: Option<usize>,
@@ -52,6 +54,7 @@ impl Report {
             (&mut line.ratio, 4),
             (&mut line.own_ns, 1),
             (&mut line.added_ns, 1),
+            (&mut line.p99_ns, 1),
         ] {
             let scale = 10_f64.powi(digits);
             *value = value.map(|value| (value * scale).round() / scale);
@@ -70,21 +73,24 @@ impl Report {
         let mut out = io::stderr().lock();
         writeln!(
             out,
-            "{:<32} {:>7} {:>14} {:>14} {:>7} {:>9}",
-            "name", "n", "ns", "floor", "ratio", "own/added"
+            "{:<32} {:>7} {:>14} {:>14} {:>7} {:>13}",
+            "name", "n", "ns", "floor", "ratio", "own/added/p99"
         )?;
         for line in &self.lines {
             let (cost, floor) = match (line.bytes, line.serialised_bytes.or(line.floor_bytes)) {
-                (Some(bytes), Some(floor)) => (format!("{bytes} B"), format!("{floor} B")),
+                // Where there is a time too, that is what it is about.
+                (Some(bytes), Some(floor)) if line.ns.is_none() => {
+                    (format!("{bytes} B"), format!("{floor} B"))
+                }
                 (_, _) => (number(line.ns, 0), number(line.floor_ns, 0)),
             };
             writeln!(
                 out,
-                "{:<32} {:>7} {cost:>14} {floor:>14} {:>7} {:>9}",
+                "{:<32} {:>7} {cost:>14} {floor:>14} {:>7} {:>13}",
                 line.name,
                 line.n,
                 number(line.ratio, 3),
-                number(line.own_ns.or(line.added_ns), 0)
+                number(line.own_ns.or(line.added_ns).or(line.p99_ns), 0)
             )?;
         }
         Ok(())

@@ -151,6 +151,13 @@ pub(in crate::audit) fn read<'a>(line: &'a [u8], before: &Link) -> Option<(Line<
     Some((Line::Head(head), stated, link))
 }
 
+/// Whether a line is that of an entry, by its beginning.
+pub(in crate::audit) fn is_entry(line: &[u8]) -> bool {
+    let Some(rest) = line.strip_prefix(ENTRY) else { return false };
+    let digits = rest.iter().take_while(|b| b.is_ascii_digit()).count();
+    rest.get(digits..).is_some_and(|rest| rest.starts_with(JWS))
+}
+
 fn read_entry(text: &[u8]) -> Option<Line<'_>> {
     let rest = text.strip_prefix(ENTRY)?;
     let digits = rest.iter().position(|b| !b.is_ascii_digit())?;

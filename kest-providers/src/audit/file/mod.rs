@@ -21,7 +21,7 @@ use kest_core::error::AuditError;
 use kest_core::identity::BoxFuture;
 
 use self::disk::{Disk, RealDisk};
-pub(super) use self::line::{Head, LONGEST, Line, Why, read as read_line};
+pub(super) use self::line::{Head, LONGEST, Line, Why, is_entry, read as read_line};
 #[cfg(feature = "sqlite")]
 pub(super) use self::lock::{lock, now_ms};
 pub(super) use self::segments::{list as segments, name as segment_name};

@@ -9,11 +9,12 @@ use crate::audit::chain::{self, Link, hex};
 /// Most entries that are deleted at once: calls wait meanwhile.
 pub(super) const MOST: usize = 1_000;
 
-/// Deletes the oldest entries that were received before a time, at most [`MOST`]. Gives how many; `head` goes on, as
+/// Deletes the oldest entries up to `last` that were received before a time, at most [`MOST`]. Gives how many; `head` goes on, as
 /// the chain has a link that says so.
 pub(super) fn delete_before(
     db: &mut Connection,
     head: &mut Head,
+    last: i64,
     before_ms: u64,
     now_ms: u64,
 ) -> rusqlite::Result<usize> {
@@ -27,7 +28,7 @@ pub(super) fn delete_before(
         )?
         .query_row(params![first, most, whole(before_ms)], |row| row.get(0))
         .optional()?;
-    let last = young.map_or(most, |young| young - 1).min(head.seq);
+    let last = young.map_or(most, |young| young - 1).min(last);
     if last <= first {
         return Ok(0);
     }

@@ -74,8 +74,8 @@ impl SqliteBackend {
         self.settings.path.clone()
     }
 
-    /// Deletes what is too old, as its own transaction. It stays when that fails.
-    fn retire(&mut self) {
+    /// Deletes what is too old and not after `last`, as its own transaction. It stays when that fails.
+    fn retire(&mut self, last: i64) {
         let Some(age) = self.settings.retain_age else { return };
         // Each time is told in the chain, so not all too often.
         let interval = (age / 256).clamp(Duration::from_secs(1), Duration::from_secs(3_600));
@@ -85,7 +85,7 @@ impl SqliteBackend {
         let path = self.path();
         let Some(db) = &mut self.db else { return };
         let (age, now) = (u64::try_from(age.as_millis()).unwrap_or(u64::MAX), now_ms());
-        match delete_before(db, &mut self.head, now.saturating_sub(age), now) {
+        match delete_before(db, &mut self.head, last, now.saturating_sub(age), now) {
             Ok(deleted) => {
                 // There is more: after the next batch.
                 self.retired = (deleted < retire::MOST).then(Instant::now);
@@ -222,9 +222,11 @@ impl Backend for SqliteBackend {
         if self.stale {
             self.repair()?;
         }
+        let last = self.head.seq;
         let written = self.insert(items, refused);
         match &written {
-            Ok(()) => self.retire(),
+            // What was just written stays, whatever the clock says.
+            Ok(()) => self.retire(last),
             Err(failure) => {
                 self.stale = true;
                 self.fails(failure);

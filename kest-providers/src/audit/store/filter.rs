@@ -1,13 +1,13 @@
 //! Which entries are wanted.
 
 use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
 
 use kest_core::error::AuditError;
 
-use super::{Scan, Seen, Stored};
+use super::lines::Lines;
+use super::{Scan, Seen, Steps, Stored};
 use crate::audit::item::Columns;
-
-type Found = Box<dyn Iterator<Item = Result<Stored, AuditError>> + Send>;
 
 /// Which entries are wanted: those that fit all that is given.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -65,25 +65,95 @@ impl Filter {
         self.denied.is_some() || texts.iter().any(|text| text.is_some())
     }
 
-    /// The entries of a scan that fit.
-    pub(super) fn over(&self, scan: Scan) -> Result<Found, AuditError> {
-        let filter = self.clone();
-        let limit = self.limit.unwrap_or(usize::MAX);
-        let mut fitting = scan.filter_map(move |seen| match seen {
-            Ok(Seen::Entry(stored)) => filter.fits(&stored).then_some(Ok(stored)),
-            Ok(Seen::Finding(_)) => None,
-            Err(error) => Some(Err(error)),
-        });
-        if !self.newest_first {
-            return Ok(Box::new(fitting.take(limit)));
-        }
-        let last = fitting.try_fold(VecDeque::new(), |mut last, stored| {
-            last.push_back(stored?);
-            if last.len() > limit {
-                last.pop_front();
+    /// Those of the entries of segments that fit, and no more than the limit.
+    pub(super) fn over(&self, segments: Vec<PathBuf>) -> Over {
+        let left = self.limit.unwrap_or(usize::MAX);
+        Over { filter: self.clone(), segments: segments.into(), open: None, page: VecDeque::new(), left }
+    }
+}
+
+/// What a filter finds in segments, one after the other.
+#[derive(Debug)]
+pub(super) struct Over {
+    filter: Filter,
+    /// Still to be opened.
+    segments: VecDeque<PathBuf>,
+    open: Option<Scan>,
+    page: VecDeque<Stored>,
+    left: usize,
+}
+
+impl Over {
+    /// The next that fits in the order of the store.
+    fn forward(&mut self) -> Option<Result<Stored, AuditError>> {
+        loop {
+            let Some(scan) = &mut self.open else {
+                let path = self.segments.pop_front()?;
+                match open(&path) {
+                    Ok(scan) => self.open = Some(scan),
+                    // Retention took it.
+                    Err(_) if !path.exists() => {}
+                    Err(error) => return Some(Err(error)),
+                }
+                continue;
+            };
+            match scan.find_map(|seen| fitting(&self.filter, seen)) {
+                None => self.open = None,
+                found => return found,
             }
-            Ok(last)
-        })?;
-        Ok(Box::new(last.into_iter().rev().map(Ok)))
+        }
+    }
+
+    /// The next that fits from the end of the store: segments are read as a whole, so that is what is held.
+    fn backward(&mut self) -> Option<Result<Stored, AuditError>> {
+        loop {
+            if let Some(stored) = self.page.pop_back() {
+                return Some(Ok(stored));
+            }
+            let path = self.segments.pop_back()?;
+            let mut page = VecDeque::new();
+            let mut read = || {
+                for stored in open(&path)?.filter_map(|seen| fitting(&self.filter, seen)) {
+                    page.push_back(stored?);
+                    if page.len() > self.left {
+                        page.pop_front();
+                    }
+                }
+                Ok(())
+            };
+            if let Err(error) = read() {
+                return Some(Err(error));
+            }
+            self.page = page;
+        }
+    }
+}
+
+impl Iterator for Over {
+    type Item = Result<Stored, AuditError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.left == 0 {
+            return None;
+        }
+        let found = if self.filter.newest_first { self.backward() } else { self.forward() };
+        match found {
+            Some(Ok(_)) => self.left -= 1,
+            // Nothing is listed behind a place that cannot be read.
+            Some(Err(_)) | None => self.left = 0,
+        }
+        found
+    }
+}
+
+fn open(segment: &Path) -> Result<Scan, AuditError> {
+    Ok(Scan::of(Steps::Lines(Box::new(Lines::segment(segment)?))))
+}
+
+fn fitting(filter: &Filter, seen: Result<Seen, AuditError>) -> Option<Result<Stored, AuditError>> {
+    match seen {
+        Ok(Seen::Entry(stored)) => filter.fits(&stored).then_some(Ok(stored)),
+        Ok(Seen::Finding(_)) => None,
+        Err(error) => Some(Err(error)),
     }
 }

@@ -138,18 +138,12 @@ impl Store {
             #[cfg(feature = "sqlite")]
             Form::Sqlite => Steps::Rows(Box::new(rows::Rows::open(&self.path)?)),
         };
-        Ok(Scan {
-            steps,
-            keys: StoredKeys::default(),
-            expected: Expected::default(),
-            waiting: None,
-            over: false,
-        })
+        Ok(Scan::of(steps))
     }
 
     /// The entries that a filter lets through, in order, or the newest first. A database finds them by its columns and
-    /// does not check the running hash; a folder is read as a whole, and findings are passed over: they are
-    /// [`Self::scan`]'s to tell.
+    /// does not check the running hash; a folder is read segment by segment until there are enough, and findings are
+    /// passed over: they are [`Self::scan`]'s to tell.
     ///
     /// # Errors
     /// When the store cannot be opened. The iterator gives an error when it cannot be read further.
@@ -158,7 +152,8 @@ impl Store {
         filter: &Filter,
     ) -> Result<Box<dyn Iterator<Item = Result<Stored, AuditError>> + Send>, AuditError> {
         match self.form {
-            Form::Folder | Form::Segment => filter.over(self.scan()?),
+            Form::Folder => Ok(Box::new(filter.over(lines::paths(&self.path)?))),
+            Form::Segment => Ok(Box::new(filter.over(vec![self.path.clone()]))),
             #[cfg(feature = "sqlite")]
             Form::Sqlite => Ok(Box::new(rows::Listed::open(&self.path, filter)?)),
         }
@@ -172,15 +167,12 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub fn keys(&self) -> Result<StoredKeys, AuditError> {
-        #[cfg(feature = "sqlite")]
-        if self.form == Form::Sqlite {
-            return rows::keys(&self.path);
+        match self.form {
+            Form::Folder => lines::keys(&lines::paths(&self.path)?),
+            Form::Segment => lines::keys(std::slice::from_ref(&self.path)),
+            #[cfg(feature = "sqlite")]
+            Form::Sqlite => rows::keys(&self.path),
         }
-        let mut scan = self.scan()?;
-        for seen in &mut scan {
-            seen?;
-        }
-        Ok(scan.into_keys())
     }
 }
 
@@ -220,6 +212,11 @@ enum Steps {
 }
 
 impl Scan {
+    fn of(steps: Steps) -> Self {
+        let (keys, expected) = (StoredKeys::default(), Expected::default());
+        Self { steps, keys, expected, waiting: None, over: false }
+    }
+
     /// The keys that the scan has come across so far.
     #[must_use]
     pub fn keys(&self) -> &StoredKeys {

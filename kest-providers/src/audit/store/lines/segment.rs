@@ -1,0 +1,154 @@
+//! One segment, line by line.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader, Read as _};
+use std::path::{Path, PathBuf};
+
+use crate::audit::chain::{self, Link};
+use crate::audit::file::{Head, LONGEST, Line, Why, read_line, segment_name};
+use crate::audit::store::expected::Expected;
+use crate::audit::store::{Finding, FindingKind, Place, Stored, StoredKeys};
+
+/// A segment that is read.
+#[derive(Debug)]
+pub(super) struct Segment {
+    pub(super) path: PathBuf,
+    pub(super) name: String,
+    pub(super) reader: BufReader<File>,
+    pub(super) lines: u64,
+    pub(super) link: Link,
+    pub(super) head: Option<Head>,
+    /// How many lines its successor vouches for, and why it ended.
+    pub(super) vouched: Option<(u64, Why)>,
+    /// The link after the last line vouched for.
+    pub(super) vouched_link: Option<Link>,
+    pub(super) last: bool,
+    pub(super) told_unacknowledged: bool,
+    /// Bytes that were read.
+    pub(super) read: u64,
+}
+
+/// What a line was.
+pub(super) enum Step {
+    Entry(Stored),
+    Head,
+    Nothing,
+    End,
+}
+
+impl Segment {
+    pub(super) fn open(path: PathBuf, next: Option<&Path>) -> Result<Self, (PathBuf, io::Error)> {
+        let prev = next.and_then(|next| head(next).ok().flatten()).and_then(|head| head.prev);
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) => return Err((path, error)),
+        };
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let vouched =
+            prev.filter(|prev| segment_name(prev.segment) == name).map(|prev| (prev.lines, prev.why));
+        Ok(Self {
+            path,
+            name,
+            reader: BufReader::with_capacity(1 << 18, file),
+            lines: 0,
+            link: chain::START,
+            head: None,
+            vouched,
+            vouched_link: None,
+            last: next.is_none(),
+            told_unacknowledged: false,
+            read: 0,
+        })
+    }
+
+    pub(super) fn step(
+        &mut self,
+        keys: &mut StoredKeys,
+        expected: &mut Expected,
+        findings: &mut VecDeque<Finding>,
+    ) -> io::Result<Step> {
+        let mut text = Vec::new();
+        let limit = LONGEST as u64 + 1;
+        self.reader.by_ref().take(limit).read_until(b'\n', &mut text)?;
+        if text.is_empty() {
+            return Ok(Step::End);
+        }
+        self.read += text.len() as u64;
+        self.lines += 1;
+        let number = self.lines;
+        let place = || Place::Line { segment: self.name.clone(), line: number };
+        let mut found = |kind, detail: &str| findings.push_back(Finding::new(place(), kind, detail));
+        let Some(line) = text.strip_suffix(b"\n") else {
+            let at_end = self.reader.fill_buf()?.is_empty();
+            if at_end && self.last {
+                self.lines -= 1;
+                found(FindingKind::Torn, "the last line is not whole, so it was never acknowledged");
+                return Ok(Step::End);
+            }
+            found(FindingKind::Malformed, "no line of an audit store");
+            // The rest of a line that is too long, piece by piece.
+            return Ok(Step::Nothing);
+        };
+        if self.vouched.is_some_and(|(lines, why)| why == Why::Damaged && self.lines == lines + 1) {
+            found(
+                FindingKind::Damaged,
+                "a writer found it damaged from here on, and went on in the next segment",
+            );
+        }
+        let unsynced = self.vouched.is_some_and(|(lines, why)| why == Why::Unsynced && self.lines > lines);
+        if unsynced && !self.told_unacknowledged {
+            self.told_unacknowledged = true;
+            found(FindingKind::Unacknowledged, "from here on lines were written when the device failed");
+        }
+        let Some((line, stated, fitting)) = read_line(line, &self.link) else {
+            found(FindingKind::Malformed, "no line of an audit store");
+            return Ok(Step::Nothing);
+        };
+        if stated != fitting {
+            found(
+                FindingKind::Broken,
+                "the running hash does not fit: the line was edited, or lines before it were deleted or moved",
+            );
+        }
+        self.link = stated;
+        expected.pass(&stated);
+        if self.vouched.is_some_and(|(lines, _)| lines == self.lines) {
+            self.vouched_link = Some(stated);
+        }
+        match line {
+            Line::Entry { received_ms, jws, hash } => {
+                let jws = jws.to_owned();
+                Ok(Step::Entry(Stored { place: place(), received_ms, jws, hash, columns: None }))
+            }
+            Line::Keys(line) => {
+                if let Err(error) = keys.add(&line.workload, line.keys.get()) {
+                    found(FindingKind::Malformed, &format!("public keys that cannot be read: {error}"));
+                }
+                Ok(Step::Nothing)
+            }
+            Line::Head(head) if self.lines == 1 => {
+                if let Some(before) = head.prev.as_ref().and_then(|prev| chain::unhex(prev.link.as_bytes())) {
+                    expected.pass(&before);
+                }
+                self.head = Some(head);
+                Ok(Step::Head)
+            }
+            Line::Head(_) => {
+                found(FindingKind::Broken, "a second head");
+                Ok(Step::Nothing)
+            }
+        }
+    }
+}
+
+/// The head of a segment, if it is whole.
+pub(super) fn head(path: &Path) -> io::Result<Option<Head>> {
+    let mut text = Vec::new();
+    BufReader::new(File::open(path)?).take(LONGEST as u64).read_until(b'\n', &mut text)?;
+    let line = text.strip_suffix(b"\n").and_then(|line| read_line(line, &chain::START));
+    Ok(match line {
+        Some((Line::Head(head), _, _)) => Some(head),
+        Some((Line::Entry { .. } | Line::Keys(_), _, _)) | None => None,
+    })
+}
