@@ -20,6 +20,7 @@ pub(crate) struct Shown {
     /// Hashes of the parents; empty for a root.
     pub(crate) parents: Vec<String>,
     pub(crate) entry_id: Option<String>,
+    pub(crate) trace_id: Option<String>,
     pub(crate) operation: Option<String>,
     /// For an identity of OpenID Connect `<issuer>#<subject>`: whoever runs an issuer chooses its subjects.
     pub(crate) principal: Option<String>,
@@ -36,6 +37,8 @@ pub(crate) struct Shown {
     pub(crate) resource_attr: Value,
     pub(crate) policies: Policies,
     pub(crate) deviations: Vec<Deviation>,
+    /// Who said no, in the receipt of a denial.
+    pub(crate) denied: Option<Denied>,
     pub(crate) runtime: Option<String>,
     pub(crate) timestamp_ms: Option<u64>,
     /// Why the entry is none, or cannot stand where it stands.
@@ -63,6 +66,14 @@ pub(crate) struct Deviation {
     pub(crate) tier: Option<String>,
     pub(crate) reason: Option<String>,
     pub(crate) approver: Option<String>,
+}
+
+/// Of the receipt of a denial.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct Denied {
+    pub(crate) policy: Option<String>,
+    pub(crate) tier: Option<String>,
+    pub(crate) reason: Option<String>,
 }
 
 impl Shown {
@@ -101,11 +112,16 @@ impl Shown {
         self.timestamp_ms = members.get("timestamp_ms").and_then(Value::as_u64);
         if let Some(labels) = members.get("labels") {
             self.take_principal(labels);
+            self.trace_id = string(labels.get("trace_id"));
             self.resource_id = string(labels.get("kest.resource_id"));
             self.resource_attr = embedded(labels.get("kest.resource_attr"));
             let identity = embedded(labels.get("kest.identity"));
             let of = |name| identity.get(name).cloned().unwrap_or_default();
             (self.user, self.agent, self.task) = (of("user"), of("agent"), of("task"));
+        }
+        if let Some(denied) = members.get("metadata").and_then(|metadata| metadata.get("denied")) {
+            let of = |name: &str| string(denied.get(name));
+            self.denied = Some(Denied { policy: of("policy"), tier: of("tier"), reason: of("reason") });
         }
         if let Some(context) = members.get("policy_context") {
             self.policies = Policies {
@@ -121,6 +137,11 @@ impl Shown {
 }
 
 impl Shown {
+    /// Whether it says of itself that it is the receipt of a denial.
+    pub(crate) fn is_denial(&self) -> bool {
+        self.classification.as_deref() == Some("denial")
+    }
+
     /// Of a broken entry too: with half of what qualifies it, a subject is no name either.
     fn take_principal(&mut self, labels: &Value) {
         let principal = string(labels.get("principal"));

@@ -28,35 +28,62 @@ pub(crate) struct Unusable(pub(crate) String);
 /// # Errors
 /// When it cannot be read or is no JSON array of strings. Everything else is for the verifier to judge.
 pub(crate) fn passport(path: &Path) -> Result<UnverifiedPassport, Unusable> {
-    let from_stdin = path == Path::new("-");
-    let name = if from_stdin { "standard input".to_owned() } else { format!("`{}`", path.display()) };
-    let bytes = if from_stdin {
-        limited(io::stdin().lock(), "passport", &name, PASSPORT_BYTES)?
-    } else {
-        file(path, "passport", PASSPORT_BYTES)?
-    };
-    if let [0xef, 0xbb, 0xbf, ..] | [0xff, 0xfe, ..] | [0xfe, 0xff, ..] = bytes.as_slice() {
+    if path == Path::new("-") {
+        return piped_passport(io::stdin().lock(), "standard input");
+    }
+    passport_of(&file(path, "passport", PASSPORT_BYTES)?, &format!("`{}`", path.display()))
+}
+
+/// Reads a passport from what comes out of a pipe.
+///
+/// # Errors
+/// As [`passport`].
+pub(crate) fn piped_passport(source: impl Read, name: &str) -> Result<UnverifiedPassport, Unusable> {
+    passport_of(&limited(source, "passport", name, PASSPORT_BYTES)?, name)
+}
+
+fn passport_of(bytes: &[u8], name: &str) -> Result<UnverifiedPassport, Unusable> {
+    if let [0xef, 0xbb, 0xbf, ..] | [0xff, 0xfe, ..] | [0xfe, 0xff, ..] = bytes {
         let fix = "the passport starts with a byte order mark; save it as UTF-8 without one";
         return Err(Unusable(format!("{name}: {fix}")));
     }
-    let text = str::from_utf8(&bytes)
+    let text = str::from_utf8(bytes)
         .map_err(|error| Unusable(format!("{name}: the passport is not UTF-8: {error}; save it as UTF-8")))?;
-    if strings(&bytes) > PASSPORT_STRINGS {
+    if strings(bytes) > PASSPORT_STRINGS {
         return Err(Unusable(format!(
             "{name}: the passport has more than 1,000,000 entries; give a smaller one, or verify it in code with \
              higher `Limits::entries`"
         )));
     }
-    UnverifiedPassport::deserialize(text).map_err(|error| {
+    let lines = one_a_line(text);
+    UnverifiedPassport::deserialize(lines.as_deref().unwrap_or(text)).map_err(|error| {
         let hint = match text.trim_ascii_start().as_bytes().first() {
             None => " (it holds nothing; an empty passport is `[]`)",
             Some(b'{') => " (it looks like an object; are the passport and the trust anchors swapped?)",
+            Some(b'[') if is_many(text) => {
+                " (it looks like several passports, one on each line; give them one at a time)"
+            }
             Some(b'e') => " (it looks like a single entry; write it as `[\"…\"]`)",
             Some(_) => "",
         };
         let cause = error.source().map_or(String::new(), |source| format!(": {source}"));
         Unusable(format!("{name}: {error}{hint}{cause}"))
     })
+}
+
+/// JSON lines with an entry as a string on each, as one array.
+fn one_a_line(text: &str) -> Option<String> {
+    if !text.trim_ascii_start().starts_with('"') {
+        return None;
+    }
+    let lines: Vec<&str> = text.lines().map(str::trim_ascii).filter(|line| !line.is_empty()).collect();
+    Some(format!("[{}]", lines.join(",")))
+}
+
+fn is_many(text: &str) -> bool {
+    let mut lines = text.lines().map(str::trim_ascii).filter(|line| !line.is_empty());
+    let is_array = |line: &str| line.starts_with('[') && line.ends_with(']');
+    lines.next().is_some_and(is_array) && lines.next().is_some_and(is_array)
 }
 
 /// How many strings stand in JSON text.

@@ -8,20 +8,23 @@ mod identity;
 mod input;
 mod lineage;
 mod output;
+mod page;
 mod picture;
 mod policy;
+mod store;
 mod text;
+mod time;
 mod verdict;
 
 use std::process::ExitCode;
 
 use clap::{ColorChoice, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
-use crate::command::{completions, graph as graphs, keys, policy as policies, show, verify, whoami};
+use crate::command::{audit, completions, graph as graphs, keys, policy as policies, show, verify, whoami};
 use crate::input::Unusable;
 use crate::output::Out;
 
-/// Verify and look at Kest passports: the signed record of who did what, in which order, and what allowed it.
+/// Verify and look at Kest passports and audit stores: the signed record of who did what, in which order, and what allowed it.
 ///
 /// A passport is a JSON array of signed entries; each entry names those it follows by their hashes. Who signs is the
 /// identity that the platform gives.
@@ -41,18 +44,20 @@ Examples:
   kest verify passport.json --bundle bundles.json    or against the SPIFFE trust domains you trust
   kest show passport.json                            look at what a passport claims
   kest graph passport.json --output lineage.html     draw it: a page to explore, offline, that checks for itself
+  kest audit ls /var/lib/orders/audit --since 2h     list what an audit store has
   kest whoami                                        say which identity this process has, and why
   kest keys export                                   write what others verify it with
   kest policy check                                  check policies, and the names of them in the code
   kest policy test                                   ask policies the cases in their tables
 
-Exit codes: 0 good, 1 bad verdict or no identity, 2 usage error or unreadable input.";
+Exit codes: 0 good, 1 bad verdict or no identity, 2 usage error or unreadable input, 130 interrupted.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
     Verify(verify::Verify),
     Show(show::Show),
     Graph(graphs::Graph),
+    Audit(audit::Audit),
     Whoami(whoami::Whoami),
     Keys(keys::Keys),
     Policy(policies::Policy),
@@ -81,6 +86,7 @@ fn main() -> ExitCode {
         Command::Verify(verify) => verify.run(&out),
         Command::Show(show) => show.run(&out),
         Command::Graph(graph) => graph.run(&out),
+        Command::Audit(audit) => audit.run(&out),
         Command::Whoami(whoami) => whoami.run(&out),
         Command::Keys(keys) => keys.run(&out),
         Command::Policy(policy) => policy.run(&out),

@@ -11,6 +11,7 @@ use crate::input::{self, Trusted, Unusable};
 use crate::lineage::link;
 use crate::output::Out;
 use crate::picture::{Picture, dot, html, mermaid, svg};
+use crate::store;
 use crate::verdict::Question;
 
 /// Draw the lineage of a passport as a picture, or as a page to explore it with
@@ -96,6 +97,7 @@ impl Graph {
                     .to_owned(),
             )
         })?;
+        store::is_none(&self.passport)?;
         let passport = input::passport(&self.passport)?;
         let limit = format.limit();
         if passport.len() > limit {

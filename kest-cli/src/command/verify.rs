@@ -11,19 +11,22 @@ use crate::Outcome;
 use crate::entry::named;
 use crate::input::{self, Trusted, Unusable};
 use crate::output::{Ink, Out};
+use crate::store::check::{self, Options};
+use crate::store::{Given, recognise};
 use crate::text;
 use crate::verdict::{Answer, Failure, Question};
 
-/// Check a passport: signatures, links, identities, trust and taints, completeness
+/// Check a passport: signatures, links, identities, trust and taints, completeness; or a whole audit store
 ///
 /// Checks who signed each entry, that every parent is there, and that trust and taints follow from those of the
 /// parents. Says of each axis whether it passes, fails or was not checked. An expected tip is the only way to
-/// notice that entries are missing at the end.
+/// notice that entries are missing at the end. An audit store is checked as `kest audit verify` does.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-#[command(group = ArgGroup::new("trusted").required(true).multiple(true).args(["anchors", "bundle"]))]
+#[command(group = ArgGroup::new("trusted").required(true).multiple(true).args(["anchors", "bundle", "stored_keys"]))]
 pub(crate) struct Verify {
-    /// File with the passport: a JSON array of compact JWS strings; `-` reads standard input
+    /// File with the passport: a JSON array of compact JWS strings, or one such string on each line; `-` reads standard
+    /// input. Or an audit store: a folder, a segment or a database
     passport: PathBuf,
     #[command(flatten)]
     trusted: Trusted,
@@ -40,8 +43,10 @@ pub(crate) struct Verify {
     /// kest.toml with [verification.authority] and [trust.sources]; else the file in KEST_CONFIG, never ./kest.toml
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    #[command(flatten, next_help_heading = "Of audit stores")]
+    store: Options,
     /// Write one JSON object instead of text
-    #[arg(long)]
+    #[arg(long, help_heading = "Options")]
     json: bool,
 }
 
@@ -50,9 +55,10 @@ Examples:
   kest verify passport.json --anchors anchors.json
   curl -s https://orders.example.org/passport | kest verify - --anchors anchors.json --json
   kest verify passport.json --bundle bundles.json
+  kest verify /var/lib/orders/audit --anchors anchors.json
   kest verify passport.json --bundle example.org=example.pem --bundle partner.example=partner.json
 
-Exit codes: 0 accepted, 1 refused, 2 usage error or unreadable input.";
+Exit codes: 0 accepted, 1 refused, 2 usage error or unreadable input, 130 interrupted (Ctrl-C, of an audit store).";
 
 #[derive(Serialize)]
 struct Json<'a> {
@@ -65,7 +71,12 @@ impl Verify {
     /// # Errors
     /// When something cannot be read. A bad verdict is an outcome.
     pub(crate) fn run(self, out: &Out) -> Result<Outcome, Unusable> {
-        let passport = input::passport(&self.passport)?;
+        let passport = match recognise(&self.passport)? {
+            given @ (Given::Store(_) | Given::Segment(_)) => return self.store(*out, given),
+            Given::File => input::passport(&self.passport)?,
+            Given::Piped(source, name) => input::piped_passport(source, &name)?,
+        };
+        self.store.are_none()?;
         let question = Question {
             trusted: &self.trusted,
             config: self.config.as_deref(),
@@ -80,6 +91,22 @@ impl Verify {
             out.write(&human(*out, &answer))?;
         }
         Ok(if answer.accepted { Outcome::Good } else { Outcome::Bad })
+    }
+
+    fn store(&self, out: Out, given: Given) -> Result<Outcome, Unusable> {
+        let of_passports = [
+            ("--tip", self.tip.is_some(), "; a store's running hash is `--expect-tip`"),
+            ("--linear", self.linear, ""),
+            ("--strict", self.strict, ""),
+            ("--config", self.config.is_some(), ""),
+        ];
+        if let Some((name, _, instead)) = of_passports.into_iter().find(|(_, given, _)| *given) {
+            return Err(Unusable(format!(
+                "{name} is about passports, and this is an audit store; leave it out{instead}"
+            )));
+        }
+        let name = self.passport.display().to_string();
+        check::run(out, name, given, &self.trusted, &self.store, self.json)
     }
 }
 

@@ -1,0 +1,219 @@
+//! Checking a whole store: its running hash, and each entry's signature.
+
+use std::num::NonZeroUsize;
+
+use clap::Args;
+use kest_core::entry::KestEntry;
+use kest_core::verify::{Verifier, VerifierBuilder, VerifyFailure};
+use kest_providers::audit::{Checked, Checks, Finding, Place, Scan, Stored};
+use serde::Serialize;
+
+use super::interrupt::Watch;
+use super::progress::{Progress, Seen};
+use super::related::hex;
+use super::report::{Report, Verdicts};
+use super::{Given, said, unreadable};
+use crate::Outcome;
+use crate::entry::Shown;
+use crate::input::{Trusted, Unusable};
+use crate::output::Out;
+
+/// How a store is checked.
+#[derive(Debug, Args)]
+#[group(skip)]
+pub(crate) struct Options {
+    /// Check signatures with the keys that the store itself has, which proves less: whoever can write the store can
+    /// write keys
+    #[arg(long, conflicts_with_all = ["anchors", "bundle"])]
+    pub(crate) stored_keys: bool,
+    /// A running hash that was kept elsewhere: the store must come by it; may be given several times
+    #[arg(long, value_name = "HASH")]
+    pub(crate) expect_tip: Vec<String>,
+    /// How many threads check signatures; as many as there are cores unless given
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<NonZeroUsize>,
+}
+
+impl Options {
+    /// Refuses what is about stores, where there is none.
+    ///
+    /// # Errors
+    /// When anything was given.
+    pub(crate) fn are_none(&self) -> Result<(), Unusable> {
+        let given = [
+            ("--stored-keys", self.stored_keys),
+            ("--expect-tip", !self.expect_tip.is_empty()),
+            ("--threads", self.threads.is_some()),
+        ];
+        match given.into_iter().find(|(_, given)| *given) {
+            None => Ok(()),
+            Some((name, _)) => Err(Unusable(format!(
+                "{name} is about audit stores, and this is a passport; leave it out"
+            ))),
+        }
+    }
+}
+
+/// More of a kind is counted.
+const LISTED: usize = 1_000;
+
+/// What was found out. The names of the members are a promise: `docs/cli.md`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Answer {
+    pub(crate) store: String,
+    pub(crate) accepted: bool,
+    pub(crate) summary: String,
+    pub(crate) entries: u64,
+    /// Of them receipts of denials.
+    pub(crate) denials: u64,
+    pub(crate) keys: &'static str,
+    /// The running hash at the end.
+    pub(crate) tip: Option<String>,
+    pub(crate) axes: Verdicts,
+    pub(crate) findings: Vec<ShownFinding>,
+    pub(crate) more_findings: u64,
+    pub(crate) failures: Vec<Failure>,
+    pub(crate) more_failures: u64,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct ShownFinding {
+    pub(crate) place: String,
+    pub(crate) kind: String,
+    /// Whether the store is not as its writers left it.
+    pub(crate) damage: bool,
+    pub(crate) text: String,
+}
+
+/// An entry that is not what it says.
+#[derive(Debug, Serialize)]
+pub(crate) struct Failure {
+    pub(crate) place: String,
+    pub(crate) hash: String,
+    pub(crate) entry_id: Option<String>,
+    pub(crate) operation: Option<String>,
+    /// As the entry claims.
+    pub(crate) principal: Option<String>,
+    pub(crate) cause: String,
+}
+
+/// Checks a store, and says what was found.
+///
+/// # Errors
+/// When keys or the store cannot be read. Damage is an outcome.
+pub(crate) fn run(
+    out: Out,
+    name: String,
+    given: Given,
+    trusted: &Trusted,
+    options: &Options,
+    json: bool,
+) -> Result<Outcome, Unusable> {
+    let watch = Watch::begin();
+    let builder = trusted.keys()?.into_iter().fold(Verifier::builder(), VerifierBuilder::keys);
+    let (builder, scan) = match given {
+        Given::Store(store) => {
+            let builder = if options.stored_keys {
+                builder.keys(store.keys().map_err(unreadable)?)
+            } else {
+                builder
+            };
+            (builder, store.scan().map_err(unreadable)?)
+        }
+        Given::Segment(_) if options.stored_keys => {
+            let fix = "--stored-keys reads the store twice, and a pipe can be read once; save it to a file";
+            return Err(Unusable(fix.to_owned()));
+        }
+        Given::Segment(source) => (builder, Scan::of_segment(source)),
+        Given::Piped(_, name) => return Err(Unusable(format!("{name}: this is no segment of an audit store"))),
+        Given::File => return Err(Unusable(format!("`{name}` is no audit store"))),
+    };
+    let expecting = |scan: Scan, tip: &String| {
+        scan.expecting(tip).map_err(|error| Unusable(format!("--expect-tip: {error}")))
+    };
+    let scan = options.expect_tip.iter().try_fold(scan, expecting)?;
+    let threads = options.threads.map(NonZeroUsize::get);
+    let mut checks = scan.check(&builder.build(), threads).map_err(unreadable)?;
+    let found = Found::of(&mut checks, &options.expect_tip, &watch);
+    let tip = checks.into_scan().and_then(|scan| scan.tip());
+    let report = Report { found, options, tip, name };
+    let answer = report.answer();
+    if json {
+        out.json(&answer)?;
+    } else {
+        out.write(&super::report::human(out, &answer))?;
+    }
+    Ok(if answer.accepted { Outcome::Good } else { Outcome::Bad })
+}
+
+/// What the walk came across.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) seen: Seen,
+    pub(crate) denials: u64,
+    /// Findings that are damage.
+    pub(crate) damage: u64,
+    /// Whether a running hash that was kept elsewhere was not come by.
+    pub(crate) missed_tip: bool,
+    /// Why it could not be read to its end.
+    pub(crate) unread: Option<String>,
+    pub(crate) findings: Vec<ShownFinding>,
+    pub(crate) failures: Vec<Failure>,
+}
+
+impl Found {
+    fn of(checks: &mut Checks, expected: &[String], watch: &Watch) -> Self {
+        let mut found = Self::default();
+        let mut progress = Progress::begin(watch);
+        while let Some(checked) = checks.next() {
+            match checked {
+                Ok(Checked::Entry(stored, verdict)) => found.entry(&stored, &verdict),
+                Ok(Checked::Finding(finding)) => found.finding(&finding, expected),
+                Ok(other) => found.stop(format!("this version cannot judge what it found: {other:?}")),
+                Err(error) => found.stop(said(&error)),
+            }
+            (found.seen.done, found.seen.all) = checks.progress();
+            watch.put(&found.seen);
+            progress.step();
+        }
+        found
+    }
+
+    fn entry(&mut self, stored: &Stored, verdict: &Result<std::sync::Arc<KestEntry>, VerifyFailure>) {
+        self.seen.entries += 1;
+        let failure = match verdict {
+            Ok(entry) => {
+                self.denials += u64::from(&*entry.classification == "denial");
+                return;
+            }
+            Err(failure) => failure,
+        };
+        self.seen.wrong += 1;
+        if self.failures.len() < LISTED {
+            let Shown { entry_id, operation, principal, .. } = Shown::read(0, &stored.jws);
+            let (place, hash) = (stored.place.to_string(), hex(&stored.hash));
+            let cause = failure.to_string();
+            self.failures.push(Failure { place, hash, entry_id, operation, principal, cause });
+        }
+    }
+
+    fn finding(&mut self, finding: &Finding, expected: &[String]) {
+        self.seen.findings += 1;
+        let damage = finding.kind.is_damage();
+        self.damage += u64::from(damage);
+        self.missed_tip |=
+            finding.place == Place::Store && expected.iter().any(|tip| finding.detail.contains(tip));
+        if self.findings.len() < LISTED {
+            self.findings.push(ShownFinding {
+                place: finding.place.to_string(),
+                kind: format!("{:?}", finding.kind).to_lowercase(),
+                damage,
+                text: finding.detail.clone(),
+            });
+        }
+    }
+
+    fn stop(&mut self, why: String) {
+        self.unread.get_or_insert(why);
+    }
+}

@@ -1,0 +1,123 @@
+//! Which entries of a store are wanted.
+
+use clap::Args;
+use clap::builder::RangedU64ValueParser;
+use kest_core::canonical;
+use kest_core::error::AuditError;
+use kest_providers::audit::{Filter, Store, Stored};
+
+use super::unreadable;
+use crate::input::Unusable;
+use crate::time;
+
+/// All that is given has to fit.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Which entries")]
+pub(crate) struct Wanted {
+    /// Received at this time or later: `2026-11-22T14:30:00Z`, a date, or how long ago (`90s`, `30m`, `2h`, `7d`, `4w`)
+    #[arg(long, value_name = "TIME", value_parser = time_of)]
+    since: Option<u64>,
+    /// Received before this time
+    #[arg(long, value_name = "TIME", value_parser = time_of)]
+    until: Option<u64>,
+    /// The label `trace_id`
+    #[arg(long, value_name = "ID", value_parser = text_of)]
+    trace: Option<String>,
+    /// Signed by this workload; of OpenID Connect: issuer#subject
+    #[arg(long, value_name = "ID", value_parser = text_of)]
+    workload: Option<String>,
+    /// This operation
+    #[arg(long, value_name = "NAME", value_parser = text_of)]
+    operation: Option<String>,
+    /// For this user: the text, or the object as JSON
+    #[arg(long, value_name = "USER", value_parser = user_of)]
+    user: Option<String>,
+    /// With this taint in effect
+    #[arg(long, value_name = "TAINT", value_parser = text_of)]
+    taint: Option<String>,
+    /// Receipts of denials alone
+    #[arg(long, conflicts_with = "allowed")]
+    pub(crate) denied: bool,
+    /// Everything but receipts of denials
+    #[arg(long)]
+    allowed: bool,
+    /// This entry id; may be given several times
+    #[arg(long, value_name = "ID", value_parser = entry_of)]
+    entry: Vec<String>,
+    /// At most so many
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
+    limit: Option<usize>,
+    /// The newest first, instead of the oldest
+    #[arg(long)]
+    newest: bool,
+}
+
+type Listed = Box<dyn Iterator<Item = Result<Stored, AuditError>> + Send>;
+
+impl Wanted {
+    /// The entries that fit.
+    ///
+    /// # Errors
+    /// When times are the wrong way round, or the store cannot be read.
+    pub(crate) fn list(&self, store: &Store) -> Result<Listed, Unusable> {
+        if let (Some(since), Some(until)) = (self.since, self.until)
+            && since >= until
+        {
+            return Err(Unusable(format!(
+                "--since is {} and --until {}, so nothing can fit; --since is the earlier one",
+                time::utc(since),
+                time::utc(until)
+            )));
+        }
+        let filter = Filter {
+            since_ms: self.since,
+            until_ms: self.until,
+            entry_id: None,
+            trace_id: self.trace.clone(),
+            workload: self.workload.clone(),
+            operation: self.operation.clone(),
+            user: self.user.clone(),
+            taint: self.taint.clone(),
+            denied: self.denied.then_some(true).or_else(|| self.allowed.then_some(false)),
+            newest_first: self.newest,
+            limit: self.limit,
+        };
+        let list = |filter: &Filter| store.list(filter).map_err(unreadable);
+        let Some((first, more)) = self.entry.split_first() else { return list(&filter) };
+        let of = |id: &String| Filter { entry_id: Some(id.clone()), ..filter.clone() };
+        let mut all = list(&of(first))?;
+        for id in more {
+            all = Box::new(all.chain(list(&of(id))?));
+        }
+        Ok(Box::new(all.take(self.limit.unwrap_or(usize::MAX))))
+    }
+}
+
+fn time_of(text: &str) -> Result<u64, String> {
+    time::parse(text, time::now_ms())
+}
+
+fn text_of(text: &str) -> Result<String, String> {
+    if text.is_empty() { Err("it is empty; leave the option out".to_owned()) } else { Ok(text.to_owned()) }
+}
+
+/// Stores have an object as canonical JSON.
+fn user_of(text: &str) -> Result<String, String> {
+    let object = text.starts_with('{').then(|| canonical::parse_strict(text.as_bytes()).ok()).flatten();
+    match object.and_then(|object| canonical::to_string(&object).ok()) {
+        Some(canonical) => Ok(canonical),
+        None => text_of(text),
+    }
+}
+
+/// An entry id in the form in which entries have it.
+pub(crate) fn entry_of(text: &str) -> Result<String, String> {
+    let is_dash = |index| matches!(index, 8 | 13 | 18 | 23);
+    let fits = |(index, byte): (usize, u8)| {
+        if is_dash(index) { byte == b'-' } else { byte.is_ascii_hexdigit() }
+    };
+    if text.len() == 36 && text.bytes().enumerate().all(fits) {
+        return Ok(text.to_ascii_lowercase());
+    }
+    Err("an entry id is a UUID, such as `019abcde-f012-7abc-8def-0123456789ab`".to_owned())
+}
