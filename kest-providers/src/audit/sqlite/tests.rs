@@ -53,11 +53,15 @@ fn child() {
         let signer = &signers[usize::from(number % 2 == 0)];
         let jws = entry(signer, number, &["pii", "raw"]);
         append(&sink, signer, &jws);
-        let mut out = std::io::stdout().lock();
-        out.write_all(format!("\nack {}\n", jws.as_str()).as_bytes()).unwrap();
-        out.flush().unwrap();
+        say(&format!("\nack {}\n", jws.as_str()));
     }
-    println!("\nall");
+    say("\nall\n");
+}
+
+fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes()).unwrap();
+    out.flush().unwrap();
 }
 
 fn append(sink: &SqliteAudit, signer: &LocalEd25519Provider, jws: &Jws) {
@@ -146,5 +150,5 @@ fn killed_at_each_step_it_loses_nothing() {
         }
     }
     assert!(kills > 200 && retired > 20, "{kills} kills, {retired} after retention");
-    println!("{kills} kills at a step, {retired} of them after retention; none lost");
+    say(&format!("{kills} kills at a step, {retired} of them after retention, none lost\n"));
 }
