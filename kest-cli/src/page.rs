@@ -267,8 +267,9 @@ fn detailed(entry: &Shown) -> Vec<String> {
 }
 
 fn denied_line(denied: &Denied) -> String {
-    let of =
-        |value: &Option<String>| value.as_deref().map_or_else(|| "?".to_owned(), |text| text::field(text, 60));
+    let of = |value: &Option<String>| {
+        value.as_deref().map_or_else(|| "?".to_owned(), |text| text::field(text, 60))
+    };
     let mut line = format!("denied by {} ({})", of(&denied.policy), of(&denied.tier));
     if denied.reason.is_some() {
         line.push_str(&format!(": {}", of(&denied.reason)));
