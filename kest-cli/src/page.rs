@@ -246,7 +246,9 @@ fn detailed(entry: &Shown) -> Vec<String> {
         })
         .collect();
     if !policies.is_empty() {
-        lines.push(format!("allowed by {}", policies.join("; ")));
+        // A receipt names those that were asked.
+        let label = if entry.is_denial() { "asked" } else { "allowed by" };
+        lines.push(format!("{label} {}", policies.join("; ")));
     }
     for deviation in entry.deviations.iter().take(LISTED) {
         let of = |value: &Option<String>| {

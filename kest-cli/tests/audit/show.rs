@@ -96,7 +96,7 @@ fn wrong_signatures_are_marked() {
 fn a_row_under_a_false_hash_is_broken() {
     let shop = Shop::new();
     let folder = shop.write();
-    edit_rows(&folder, "UPDATE entries SET hash = x'00' || substr(hash, 2) WHERE seq = 2");
+    edit_rows(&folder, "UPDATE entries SET hash = zeroblob(32) WHERE seq = 2");
     let run = audit(&folder, "show", "audit.db", &[TRACE]);
     assert_eq!(run.code, 1, "{}", run.stdout);
     assert!(run.stdout.contains("under another hash"), "{}", run.stdout);

@@ -264,7 +264,7 @@ fn footer(out: Out, entries: &[Shown], kept: &[Kept], checked: bool) -> String {
     let (ink, verdict) = match (checked, failed) {
         (false, _) => (Ink::Unsure, "not verified: give --anchors or --bundle".to_owned()),
         (true, 0) => {
-            (Ink::Strong, "each signature is good; what follows from what is not checked".to_owned())
+            (Ink::Strong, "each signature is good; what entries follow from is not checked".to_owned())
         }
         (true, failed) => (Ink::Bad, format!("{failed} bad")),
     };
