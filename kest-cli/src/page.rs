@@ -246,7 +246,9 @@ fn detailed(entry: &Shown) -> Vec<String> {
         })
         .collect();
     if !policies.is_empty() {
-        lines.push(format!("allowed by {}", policies.join("; ")));
+        // A receipt names those that were asked.
+        let label = if entry.is_denial() { "asked" } else { "allowed by" };
+        lines.push(format!("{label} {}", policies.join("; ")));
     }
     for deviation in entry.deviations.iter().take(LISTED) {
         let of = |value: &Option<String>| {
@@ -267,8 +269,9 @@ fn detailed(entry: &Shown) -> Vec<String> {
 }
 
 fn denied_line(denied: &Denied) -> String {
-    let of =
-        |value: &Option<String>| value.as_deref().map_or_else(|| "?".to_owned(), |text| text::field(text, 60));
+    let of = |value: &Option<String>| {
+        value.as_deref().map_or_else(|| "?".to_owned(), |text| text::field(text, 60))
+    };
     let mut line = format!("denied by {} ({})", of(&denied.policy), of(&denied.tier));
     if denied.reason.is_some() {
         line.push_str(&format!(": {}", of(&denied.reason)));

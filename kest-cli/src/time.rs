@@ -29,7 +29,8 @@ pub(crate) fn parse(text: &str, now_ms: u64) -> Result<u64, String> {
     if let Some(ago_ms) = ago_ms(text) {
         return now_ms.checked_sub(ago_ms).ok_or_else(|| "that is before 1970".to_owned());
     }
-    let shape = "give a time such as `2026-11-22T14:30:00Z`, a date, or how long ago: `90s`, `30m`, `2h`, `7d`, `4w`";
+    let shape =
+        "give a time such as `2026-11-22T14:30:00Z`, a date, or how long ago: `90s`, `30m`, `2h`, `7d`, `4w`";
     let time: Datetime = text.parse().map_err(|_| shape.to_owned())?;
     let Some(date) = time.date else { return Err(shape.to_owned()) };
     let days = days_from_civil(i64::from(date.year), i64::from(date.month), i64::from(date.day));

@@ -1,4 +1,5 @@
-//! The examples of `docs/cli.md` are what the binary writes, for those of `kest policy` in the folder `tests/project`. `UPDATE_DOCS=1 cargo test -p kest-cli --test docs`
+//! The examples of `docs/cli.md` are what the binary writes, for those of `kest policy` in the folder `tests/project`, for those of
+//! `kest audit` in `tests/store`. `UPDATE_DOCS=1 cargo test -p kest-cli --test docs`
 //! writes them anew.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
@@ -21,8 +22,12 @@ fn the_examples_are_real() {
     while let Some(line) = lines.next() {
         written.push_str(&format!("{line}\n"));
         if line.starts_with("## ") {
-            let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/project");
-            folder = if line.starts_with("## `kest policy") { project } else { vectors() };
+            let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+            folder = match line {
+                _ if line.starts_with("## `kest policy") => tests.join("project"),
+                _ if line.starts_with("## `kest audit") => tests.join("store"),
+                _ => vectors(),
+            };
         }
         if line != "```console" {
             continue;

@@ -1,6 +1,8 @@
 //! Checking a whole store: its running hash, and each entry's signature.
 
 use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
 
 use clap::Args;
 use kest_core::entry::KestEntry;
@@ -12,7 +14,7 @@ use super::interrupt::Watch;
 use super::progress::{Progress, Seen};
 use super::related::hex;
 use super::report::{Report, Verdicts};
-use super::{Given, said, unreadable};
+use super::{Given, open, said, unreadable};
 use crate::Outcome;
 use crate::entry::Shown;
 use crate::input::{Trusted, Unusable};
@@ -47,9 +49,9 @@ impl Options {
         ];
         match given.into_iter().find(|(_, given)| *given) {
             None => Ok(()),
-            Some((name, _)) => Err(Unusable(format!(
-                "{name} is about audit stores, and this is a passport; leave it out"
-            ))),
+            Some((name, _)) => {
+                Err(Unusable(format!("{name} is about audit stores, and this is a passport; leave it out")))
+            }
         }
     }
 }
@@ -113,11 +115,8 @@ pub(crate) fn run(
     let builder = trusted.keys()?.into_iter().fold(Verifier::builder(), VerifierBuilder::keys);
     let (builder, scan) = match given {
         Given::Store(store) => {
-            let builder = if options.stored_keys {
-                builder.keys(store.keys().map_err(unreadable)?)
-            } else {
-                builder
-            };
+            let builder =
+                if options.stored_keys { builder.keys(store.keys().map_err(unreadable)?) } else { builder };
             (builder, store.scan().map_err(unreadable)?)
         }
         Given::Segment(_) if options.stored_keys => {
@@ -125,8 +124,13 @@ pub(crate) fn run(
             return Err(Unusable(fix.to_owned()));
         }
         Given::Segment(source) => (builder, Scan::of_segment(source)),
-        Given::Piped(_, name) => return Err(Unusable(format!("{name}: this is no segment of an audit store"))),
-        Given::File => return Err(Unusable(format!("`{name}` is no audit store"))),
+        Given::Piped(_, name) => {
+            return Err(Unusable(format!("{name}: this is no segment of an audit store")));
+        }
+        Given::File => {
+            let changed = || Unusable(format!("`{name}` was replaced meanwhile; try again"));
+            return Err(open(Path::new(&name)).err().unwrap_or_else(changed));
+        }
     };
     let expecting = |scan: Scan, tip: &String| {
         scan.expecting(tip).map_err(|error| Unusable(format!("--expect-tip: {error}")))
@@ -179,7 +183,7 @@ impl Found {
         found
     }
 
-    fn entry(&mut self, stored: &Stored, verdict: &Result<std::sync::Arc<KestEntry>, VerifyFailure>) {
+    fn entry(&mut self, stored: &Stored, verdict: &Result<Arc<KestEntry>, VerifyFailure>) {
         self.seen.entries += 1;
         let failure = match verdict {
             Ok(entry) => {

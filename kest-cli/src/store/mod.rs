@@ -92,7 +92,8 @@ pub(crate) fn is_none(path: &Path) -> Result<(), Unusable> {
 /// When it cannot be read, or is none.
 pub(crate) fn open(path: &Path) -> Result<Store, Unusable> {
     if path == Path::new("-") {
-        let fix = "only `kest audit verify` and `kest verify` read a segment from standard input; name the store";
+        let fix =
+            "only `kest audit verify` and `kest verify` read a segment from standard input; name the store";
         return Err(Unusable(fix.to_owned()));
     }
     Store::open(path).map_err(unreadable)

@@ -121,7 +121,10 @@ mod tests {
     fn the_bar_says_how_far_how_fast_and_how_long_yet() {
         let seen = Seen { entries: 250_000, findings: 0, wrong: 0, done: 25, all: 100 };
         let text = line(&seen, Duration::from_secs(5));
-        assert_eq!(text, format!(" 25 % [{}{}] 250,000 entries, 50,000/s, 15 s left", "━".repeat(6), " ".repeat(18)));
+        assert_eq!(
+            text,
+            format!(" 25 % [{}{}] 250,000 entries, 50,000/s, 15 s left", "━".repeat(6), " ".repeat(18))
+        );
         let text = line(&Seen { wrong: 2, findings: 1, ..seen }, Duration::from_secs(500));
         assert!(text.ends_with(" 500/s, 25 min left, 3 wrong"), "{text}");
         let piped = Seen { done: 0, all: 0, ..seen };

@@ -187,9 +187,8 @@ mod tests {
 
     #[test]
     fn parents_come_first_and_else_the_order_stays() {
-        let of = |parents: &[&[usize]]| {
-            order(&parents.iter().map(|parents| parents.to_vec()).collect::<Vec<_>>())
-        };
+        let of =
+            |parents: &[&[usize]]| order(&parents.iter().map(|parents| parents.to_vec()).collect::<Vec<_>>());
         assert_eq!(of(&[&[], &[0], &[], &[2, 1]]), [0, 1, 2, 3]);
         assert_eq!(of(&[&[1], &[2], &[]]), [2, 1, 0]);
         assert_eq!(of(&[&[3], &[], &[], &[]]), [1, 2, 3, 0]);

@@ -97,7 +97,9 @@ impl Report<'_> {
                 "nothing was edited, deleted or moved, unless by somebody who did all the sums anew",
             ),
             1 => axis(Verdict::Fail, "1 place is not as its writer left it"),
-            many => axis(Verdict::Fail, format!("{} places are not as their writer left them", grouped(many))),
+            many => {
+                axis(Verdict::Fail, format!("{} places are not as their writer left them", grouped(many)))
+            }
         }
     }
 
@@ -169,7 +171,8 @@ pub(crate) fn human(out: Out, answer: &Answer) -> String {
     let damage = |finding: bool| if finding { ("damage", Ink::Bad) } else { ("finding", Ink::Unsure) };
     let findings =
         answer.findings.iter().map(|finding| (damage(finding.damage), &finding.place, &finding.text));
-    let failures = answer.failures.iter().map(|failure| (("failed", Ink::Bad), &failure.place, &failure.cause));
+    let failures =
+        answer.failures.iter().map(|failure| (("failed", Ink::Bad), &failure.place, &failure.cause));
     let mut told = 0;
     for ((label, ink), places, cause) in by_cause(findings.chain(failures)) {
         if told == CAUSES {

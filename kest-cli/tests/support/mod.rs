@@ -80,8 +80,13 @@ pub(crate) fn run(args: &[&str]) -> Run {
 }
 
 pub(crate) fn piped(args: &[&str], input: &[u8]) -> Run {
-    let mut child =
-        kest(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    piped_in(&vectors(), args, input)
+}
+
+pub(crate) fn piped_in(folder: &Path, args: &[&str], input: &[u8]) -> Run {
+    let mut command = kest(args);
+    command.current_dir(folder).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
     // The command may refuse before it has read everything.
     let _ = child.stdin.take().unwrap().write_all(input);
     child.wait_with_output().unwrap().into()
@@ -158,6 +163,11 @@ impl Lineage {
 
     pub(crate) fn jwk(&self) -> Jwk {
         Jwk::ed25519(self.key.verifying_key().as_bytes())
+    }
+
+    /// The entries so far.
+    pub(crate) fn entries(&self) -> &[Jws] {
+        &self.entries
     }
 
     pub(crate) fn tip(&self) -> String {

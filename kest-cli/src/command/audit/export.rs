@@ -203,7 +203,10 @@ fn missing(related: &Related) -> Vec<(&str, &str)> {
     for (entry, outside) in related.entries.iter().zip(&related.outside) {
         let child = entry.entry_id.as_deref().unwrap_or(&entry.hash);
         missing.extend(
-            outside.iter().filter(|parent| told.insert(parent.as_str())).map(|parent| (parent.as_str(), child)),
+            outside
+                .iter()
+                .filter(|parent| told.insert(parent.as_str()))
+                .map(|parent| (parent.as_str(), child)),
         );
     }
     missing

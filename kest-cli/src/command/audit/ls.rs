@@ -55,7 +55,8 @@ impl Ls {
     /// When the store cannot be opened, or the output cannot be written.
     pub(crate) fn run(self, out: &Out) -> Result<Outcome, Unusable> {
         let store = open(&self.store)?;
-        let mut rows = Rows { out: *out, stream: out.stream(), widths: [1; 4], waiting: Vec::new(), added: 0 };
+        let mut rows =
+            Rows { out: *out, stream: out.stream(), widths: [1; 4], waiting: Vec::new(), added: 0 };
         for (index, stored) in self.wanted.list(&store)?.enumerate() {
             let stored = match stored {
                 Ok(stored) => stored,
@@ -104,10 +105,7 @@ fn cells(stored: &Stored, entry: &Shown) -> Cells {
         (Ink::Quiet, utc(stored.received_ms)),
         (Ink::Unsure, text::short_hash(&entry.hash).to_owned()),
         (Ink::Strong, entry.operation.as_deref().map_or_else(unknown, |name| text::field(name, 40))),
-        (
-            Ink::Plain,
-            named(entry.principal.as_deref(), entry.oidc.as_ref(), 48).unwrap_or_else(unknown),
-        ),
+        (Ink::Plain, named(entry.principal.as_deref(), entry.oidc.as_ref(), 48).unwrap_or_else(unknown)),
         (Ink::Plain, entry.trust_score.map_or_else(unknown, |score| score.to_string())),
         (Ink::Plain, taints),
         mark,

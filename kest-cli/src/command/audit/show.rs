@@ -206,7 +206,9 @@ fn list(store: &Store, filter: &Filter) -> Result<Vec<Stored>, Unusable> {
     let found: Result<Vec<Stored>, _> = store.list(&filter).map_err(unreadable)?.collect();
     let found = found.map_err(unreadable)?;
     if found.len() > SHOWN {
-        return Err(Unusable(format!("that is more than {SHOWN} entries, and no more can be shown; name one entry")));
+        return Err(Unusable(format!(
+            "that is more than {SHOWN} entries, and no more can be shown; name one entry"
+        )));
     }
     Ok(found)
 }
@@ -261,7 +263,9 @@ fn footer(out: Out, entries: &[Shown], kept: &[Kept], checked: bool) -> String {
     let parts: Vec<String> = parts.into_iter().flatten().collect();
     let (ink, verdict) = match (checked, failed) {
         (false, _) => (Ink::Unsure, "not verified: give --anchors or --bundle".to_owned()),
-        (true, 0) => (Ink::Strong, "each signature is good; what follows from what is not checked".to_owned()),
+        (true, 0) => {
+            (Ink::Strong, "each signature is good; what entries follow from is not checked".to_owned())
+        }
         (true, failed) => (Ink::Bad, format!("{failed} bad")),
     };
     format!("{}\n", out.ink(ink, &text::message(&format!("{}; {verdict}", parts.join(", ")))))

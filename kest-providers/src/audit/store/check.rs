@@ -86,7 +86,7 @@ impl Checks {
         Ok(checks)
     }
 
-    /// How much was read, and of how much: bytes of segments, or rows.
+    /// How much was read, and of how much: bytes of segments, or rows. Of how much is 0 where that is not known.
     #[must_use]
     pub fn progress(&self) -> (u64, u64) {
         (self.progress.done.load(Ordering::Relaxed), self.progress.all.load(Ordering::Relaxed))

@@ -10,7 +10,7 @@ mod lines;
 mod rows;
 
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use kest_core::entry::KestEntry;
@@ -212,6 +212,12 @@ enum Steps {
 }
 
 impl Scan {
+    /// The lines of one segment from somewhere else than a file, such as a pipe from an archive. What stood before it
+    /// is not known, and neither is how much there is to read.
+    pub fn of_segment(source: impl Read + Send + 'static) -> Self {
+        Self::of(Steps::Lines(Box::new(Lines::piped(Box::new(source)))))
+    }
+
     fn of(steps: Steps) -> Self {
         let (keys, expected) = (StoredKeys::default(), Expected::default());
         Self { steps, keys, expected, waiting: None, over: false }
@@ -285,7 +291,7 @@ impl Scan {
         }
     }
 
-    /// How much was read, and of how much: bytes of segments, or rows.
+    /// How much was read, and of how much: bytes of segments, or rows. Of how much is 0 where that is not known.
     #[must_use]
     pub fn progress(&self) -> (u64, u64) {
         match &self.steps {

@@ -4,7 +4,7 @@ mod segment;
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, Read as _};
+use std::io::{self, BufRead as _, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use kest_core::error::{AuditError, AuditErrorKind};
@@ -94,6 +94,23 @@ impl Lines {
         })
     }
 
+    /// A segment that comes through a pipe.
+    pub(super) fn piped(source: Box<dyn Read + Send>) -> Self {
+        Self {
+            rest: VecDeque::new(),
+            current: Some(Segment::piped(source)),
+            ended: None,
+            store: None,
+            findings: VecDeque::new(),
+            waiting: None,
+            first: None,
+            whole: false,
+            done: 0,
+            all: 0,
+            link: None,
+        }
+    }
+
     pub(super) fn step(
         &mut self,
         keys: &mut StoredKeys,
@@ -165,16 +182,19 @@ impl Lines {
             .or(self.link)
     }
 
-    /// Bytes read, of all.
+    /// Bytes read, of all; 0 where that is not known.
     pub(super) fn progress(&self) -> (u64, u64) {
         let done = self.done + self.current.as_ref().map_or(0, |segment| segment.read);
-        (done, self.all.max(done))
+        (done, if self.all == 0 { 0 } else { self.all.max(done) })
     }
 
     /// Holds a segment's head to the end of the segment before.
     fn joins(&mut self) {
-        let Some(segment) = &self.current else { return };
+        let Some(segment) = &mut self.current else { return };
         let Some(head) = &segment.head else { return };
+        if segment.is_unnamed() {
+            segment.name = segment_name(head.segment);
+        }
         let place = Place::Line { segment: segment.name.clone(), line: 1 };
         let mut wrong = |kind, detail: String| {
             self.findings.push_back(Finding::new(place.clone(), kind, detail));

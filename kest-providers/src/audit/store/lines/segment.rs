@@ -1,8 +1,9 @@
 //! One segment, line by line.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, Read as _};
+use std::io::{self, BufRead as _, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use crate::audit::chain::{self, Link};
@@ -15,7 +16,7 @@ use crate::audit::store::{Finding, FindingKind, Place, Stored, StoredKeys};
 pub(super) struct Segment {
     pub(super) path: PathBuf,
     pub(super) name: String,
-    pub(super) reader: BufReader<File>,
+    pub(super) reader: BufReader<Source>,
     pub(super) lines: u64,
     pub(super) link: Link,
     pub(super) head: Option<Head>,
@@ -27,6 +28,21 @@ pub(super) struct Segment {
     pub(super) told_unacknowledged: bool,
     /// Bytes that were read.
     pub(super) read: u64,
+}
+
+/// Where the lines come from.
+pub(super) struct Source(Box<dyn Read + Send>);
+
+impl Read for Source {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Source")
+    }
 }
 
 /// What a line was.
@@ -47,19 +63,38 @@ impl Segment {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let vouched =
             prev.filter(|prev| segment_name(prev.segment) == name).map(|prev| (prev.lines, prev.why));
-        Ok(Self {
+        Ok(Self::new(path, name, Box::new(file), vouched, next.is_none()))
+    }
+
+    /// One that comes through a pipe. Its head gives it its name.
+    pub(super) fn piped(source: Box<dyn Read + Send>) -> Self {
+        Self::new(PathBuf::from(PIPED), PIPED.to_owned(), source, None, true)
+    }
+
+    pub(super) fn is_unnamed(&self) -> bool {
+        self.name == PIPED
+    }
+
+    fn new(
+        path: PathBuf,
+        name: String,
+        source: Box<dyn Read + Send>,
+        vouched: Option<(u64, Why)>,
+        last: bool,
+    ) -> Self {
+        Self {
             path,
             name,
-            reader: BufReader::with_capacity(1 << 18, file),
+            reader: BufReader::with_capacity(1 << 18, Source(source)),
             lines: 0,
             link: chain::START,
             head: None,
             vouched,
             vouched_link: None,
-            last: next.is_none(),
+            last,
             told_unacknowledged: false,
             read: 0,
-        })
+        }
     }
 
     pub(super) fn step(
@@ -135,12 +170,15 @@ impl Segment {
                 Ok(Step::Head)
             }
             Line::Head(_) => {
-                found(FindingKind::Broken, "a second head");
+                found(FindingKind::Broken, "a second head, and a segment has one");
                 Ok(Step::Nothing)
             }
         }
     }
 }
+
+/// What a segment is called before its head has said its number. No file has that name.
+const PIPED: &str = "-";
 
 /// The head of a segment, if it is whole.
 pub(super) fn head(path: &Path) -> io::Result<Option<Head>> {
