@@ -1,5 +1,12 @@
 //! The page of `kest graph --format html` in headless Chromium, from disk and without a network. Spec §14.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "tests"
+)]
 
 use std::fs;
 use std::io::Write as _;
@@ -98,10 +105,12 @@ fn eval(name: &str, expression: &str) -> Value {
 
 #[test]
 fn good_passports_are_checked_and_others_are_not() {
+    type Case<'c> = (&'c str, Option<&'c str>, i32, &'c str, &'c [&'c str]);
+
     let Some(lab) = Lab::from_env() else { return };
     let browser = Browser::start(&lab);
     let (checked, open, wrong) = ("checked", "unchecked", "wrong");
-    let cases: [(&str, Option<&str>, i32, &str, &[&str]); 9] = [
+    let cases: [Case<'_>; 9] = [
         ("good.json", Some("anchors.json"), 0, checked, &[checked; 6]),
         ("es256.json", Some("anchors.json"), 0, checked, &[checked]),
         ("good.json", None, 0, open, &[open; 6]),
