@@ -20,7 +20,7 @@ pub(crate) enum Clock {
     /// What this thread worked: what other processes take meanwhile does not count.
     Processor,
     /// What all threads of this process worked.
-    #[cfg(feature = "http")]
+    #[cfg(any(feature = "audit", feature = "http"))]
     Process,
     /// The clock on the wall.
     Wall,
@@ -36,7 +36,7 @@ impl Clock {
         };
         match self {
             Self::Processor => worked(ClockId::ThreadCPUTime),
-            #[cfg(feature = "http")]
+            #[cfg(any(feature = "audit", feature = "http"))]
             Self::Process => worked(ClockId::ProcessCPUTime),
             Self::Wall => worked(ClockId::Monotonic),
         }

@@ -73,3 +73,62 @@ fn filters_find_what_fits() {
         assert_eq!(found(&future), [0; 0]);
     }
 }
+
+#[cfg(feature = "sqlite")]
+#[test]
+fn times_are_found_although_the_clock_went_back() {
+    use crate::support::{Kind, sample};
+
+    let folder = Folder::new();
+    let signer = signer("a");
+    {
+        let sink = Kind::Sqlite.open(folder.path()).unwrap();
+        for number in 0..40 {
+            sink.append(&sample(&signer, number).record()).unwrap();
+        }
+    }
+    // Three runs, and one of a single entry: received 100…109, 105…114, 50, 60…78.
+    let received = |seq: u64| match seq {
+        1..=10 => 99 + seq,
+        11..=20 => 94 + seq,
+        21 => 50,
+        _ => 38 + seq,
+    };
+    let db = rusqlite::Connection::open(Kind::Sqlite.path(folder.path())).unwrap();
+    for seq in 1..=40_u64 {
+        let values = [i64::try_from(received(seq)).unwrap(), i64::try_from(seq).unwrap()];
+        db.execute("UPDATE entries SET received_ms = ?1 WHERE seq = ?2", values).unwrap();
+    }
+    db.execute_batch("DELETE FROM steps; INSERT INTO steps VALUES (11), (21)").unwrap();
+    drop(db);
+    let store = Kind::Sqlite.store(folder.path());
+    for since_ms in [None, Some(0), Some(50), Some(51), Some(77), Some(100), Some(107), Some(112), Some(200)]
+    {
+        for until_ms in
+            [None, Some(0), Some(50), Some(51), Some(78), Some(101), Some(106), Some(114), Some(200)]
+        {
+            for newest_first in [false, true] {
+                let filter = Filter { since_ms, until_ms, newest_first, ..Filter::default() };
+                let found: Vec<String> =
+                    store.list(&filter).unwrap().map(|stored| stored.unwrap().place.to_string()).collect();
+                let fits = |seq: &u64| {
+                    since_ms.is_none_or(|since| received(*seq) >= since)
+                        && until_ms.is_none_or(|until| received(*seq) < until)
+                };
+                let mut all: Vec<String> = (1..=40).filter(fits).map(|seq| format!("entry {seq}")).collect();
+                if newest_first {
+                    all.reverse();
+                }
+                assert_eq!(found, all, "{filter:?}");
+            }
+        }
+    }
+    let misfiled = |findings: Vec<kest_providers::audit::Finding>| {
+        findings.iter().filter(|finding| finding.detail.contains("`steps`")).count()
+    };
+    assert_eq!(misfiled(read(&store).1), 0);
+    let db = rusqlite::Connection::open(Kind::Sqlite.path(folder.path())).unwrap();
+    db.execute_batch("DELETE FROM steps WHERE seq = 21").unwrap();
+    drop(db);
+    assert_eq!(misfiled(read(&store).1), 1);
+}

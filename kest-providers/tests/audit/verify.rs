@@ -78,25 +78,25 @@ fn it_stops_when_nobody_asks_any_more_and_gives_back_the_scan() {
         let signer = signer("a");
         {
             let sink = kind.open(folder.path()).unwrap();
-            for number in 0..2_000 {
+            for number in 0..4_000 {
                 sink.append(&sample(&signer, number).record()).unwrap();
             }
         }
         let store = kind.store(folder.path());
-        let mut checks = store.scan().unwrap().check(&verifier(&store), None).unwrap();
+        let mut checks = store.scan().unwrap().check(&verifier(&store), Some(1)).unwrap();
         assert!(checks.next().unwrap().is_ok());
         let (done, all) = checks.progress();
         assert!(done < all, "{done} of {all}");
         drop(checks);
         let mut checks = store.scan().unwrap().check(&verifier(&store), Some(1)).unwrap();
-        assert_eq!(checks.by_ref().count(), 2_000);
+        assert_eq!(checks.by_ref().count(), 4_000);
         let (done, all) = checks.progress();
         assert_eq!(done, all);
         let scan = checks.into_scan().unwrap();
         assert_eq!(scan.keys().workloads().count(), 1);
         let mut whole = store.scan().unwrap();
         assert_eq!(whole.tip(), None);
-        assert_eq!(whole.by_ref().count(), 2_000);
+        assert_eq!(whole.by_ref().count(), 4_000);
         assert!(scan.tip().is_some() && scan.tip() == whole.tip(), "{kind:?}");
     }
 }

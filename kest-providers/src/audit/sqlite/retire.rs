@@ -39,6 +39,7 @@ pub(super) fn delete_before(
     }
     step();
     tx.execute("DELETE FROM retired WHERE after_seq <= ?1", [last])?;
+    tx.execute("DELETE FROM steps WHERE seq <= ?1", [last])?;
     tx.execute("DELETE FROM taints WHERE seq <= ?1", [last])?;
     step();
     let deleted = tx.execute("DELETE FROM entries WHERE seq <= ?1", [last])?;

@@ -40,7 +40,8 @@ const STEPS: [&str; 1] = ["
         chain BLOB NOT NULL,
         jws TEXT NOT NULL
     ) STRICT;
-    CREATE INDEX entries_received ON entries(received_ms);
+    -- Entries that were received, by the clock, before the one before them: between them time goes forward.
+    CREATE TABLE steps(seq INTEGER PRIMARY KEY) STRICT;
     CREATE INDEX entries_id ON entries(entry_id);
     CREATE INDEX entries_trace ON entries(trace_id);
     CREATE INDEX entries_workload ON entries(workload);

@@ -7,7 +7,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kest_core::audit::{AuditRecord, AuditSink as _};
 use kest_core::identity::IdentityProvider as _;
@@ -33,6 +33,7 @@ pub(super) fn step() {
 }
 
 const ENTRIES: u64 = 24;
+const OLD: u64 = 5;
 
 fn durability(power: bool) -> Durability {
     if power { Durability::Power } else { Durability::Process }
@@ -53,11 +54,15 @@ fn child() {
         let signer = &signers[usize::from(number % 2 == 0)];
         let jws = entry(signer, number, &["pii", "raw"]);
         append(&sink, signer, &jws);
-        let mut out = std::io::stdout().lock();
-        out.write_all(format!("\nack {}\n", jws.as_str()).as_bytes()).unwrap();
-        out.flush().unwrap();
+        say(&format!("\nack {}\n", jws.as_str()));
     }
-    println!("\nall");
+    say("\nall\n");
+}
+
+fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes()).unwrap();
+    out.flush().unwrap();
 }
 
 fn append(sink: &SqliteAudit, signer: &LocalEd25519Provider, jws: &Jws) {
@@ -82,6 +87,20 @@ impl Drop for Folder {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
+}
+
+/// Entries from before, and a time that has passed since.
+fn old(file: &Path) -> Vec<String> {
+    let signer = LocalEd25519Provider::new().unwrap();
+    let sink = SqliteAudit::open(file).unwrap();
+    let entries: Vec<Jws> = (0..OLD).map(|number| entry(&signer, 1_000 + number, &["pii"])).collect();
+    entries.iter().for_each(|jws| append(&sink, &signer, jws));
+    drop(sink);
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_millis(5) {
+        std::thread::yield_now();
+    }
+    entries.into_iter().map(Jws::into_string).collect()
 }
 
 /// Runs the child until that step: what it was told, and whether it came to its end.
@@ -110,8 +129,11 @@ fn killed_at_each_step_it_loses_nothing() {
         for at in 0.. {
             let folder = Folder::new();
             let file = folder.0.join("audit.sqlite");
-            let (acks, whole) = run(&file, at, power);
             let what = format!("power {power}, step {at}");
+            // Old enough for the child to delete.
+            let mut acks = old(&file);
+            let (told, whole) = run(&file, at, power);
+            acks.extend(told);
             // Opening takes over what the log has.
             let sink = SqliteAudit::builder(&file).durability(durability(power)).open().unwrap();
             let signer = LocalEd25519Provider::new().unwrap();
@@ -139,12 +161,12 @@ fn killed_at_each_step_it_loses_nothing() {
             assert!(stored.len() <= kept.len() + 2, "{what}");
             assert_eq!(stored.last().map(String::as_str), Some(last.as_str()), "{what}");
             if whole {
-                assert_eq!(acks.len() as u64, ENTRIES);
+                assert_eq!(acks.len() as u64, OLD + ENTRIES);
                 break;
             }
             kills += 1;
         }
     }
     assert!(kills > 200 && retired > 20, "{kills} kills, {retired} after retention");
-    println!("{kills} kills at a step, {retired} of them after retention; none lost");
+    say(&format!("{kills} kills at a step, {retired} of them after retention, none lost\n"));
 }

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use kest_core::audit::RecordKind;
 use kest_core::error::AuditErrorKind;
-use rusqlite::{CachedStatement, Connection, Transaction, TransactionBehavior, params};
+use rusqlite::{
+    CachedStatement, Connection, OptionalExtension as _, Transaction, TransactionBehavior, params,
+};
 
 use super::connect::connect;
 use super::error::{failure, unsynced};
@@ -27,6 +29,8 @@ pub(super) struct SqliteBackend {
     settings: SqliteAuditBuilder,
     db: Option<Connection>,
     head: Head,
+    /// When the last entry was received, if it is there.
+    last_ms: Option<u64>,
     names: HashMap<String, i64>,
     keys: Kept,
     denial_bytes: u64,
@@ -49,6 +53,7 @@ impl SqliteBackend {
         let db = connect(&settings)?;
         let cannot = |error| failure("read", &settings.path, error).opening();
         let head = Head::read(&db).map_err(cannot)?;
+        let last_ms = last_received(&db, &head).map_err(cannot)?;
         let denial_bytes: i64 = db
             .query_row("SELECT coalesce(sum(length(jws)), 0) FROM entries WHERE denied = 1", [], |row| {
                 row.get(0)
@@ -59,6 +64,7 @@ impl SqliteBackend {
             settings,
             db: Some(db),
             head,
+            last_ms,
             names: HashMap::new(),
             keys: Kept::default(),
             denial_bytes,
@@ -149,6 +155,11 @@ impl SqliteBackend {
                     step();
                 }
                 head.seq += 1;
+                if head.seq == self.head.seq + 1 && self.last_ms.is_none_or(|last| received_ms < last) {
+                    tx.prepare_cached("INSERT INTO steps(seq) VALUES (?1)")
+                        .and_then(|mut sql| sql.execute([head.seq]))
+                        .map_err(cannot)?;
+                }
                 head.link = chain::after_entry(&head.link, received_ms, &item.hash);
                 rows.insert(&tx, &mut self.names, &head, received_ms, item, columns).map_err(cannot)?;
                 step();
@@ -158,6 +169,9 @@ impl SqliteBackend {
         step();
         tx.commit().map_err(cannot)?;
         step();
+        if head.seq > self.head.seq {
+            self.last_ms = Some(received_ms);
+        }
         self.head = head;
         self.denial_bytes = denial_bytes;
         self.keys.extend(new_keys);
@@ -248,6 +262,7 @@ impl Backend for SqliteBackend {
         if other || head.seq < self.head.seq || head.keys_seq < self.head.keys_seq {
             return Err(changed(&path));
         }
+        self.last_ms = last_received(&db, &head).map_err(|error| failure("read", &path, error))?;
         self.head = head;
         self.names.clear();
         self.keys = Kept::default();
@@ -269,6 +284,12 @@ impl Backend for SqliteBackend {
     fn batch_bytes(&self) -> usize {
         4 << 20
     }
+}
+
+fn last_received(db: &Connection, head: &Head) -> rusqlite::Result<Option<u64>> {
+    let sql = "SELECT received_ms FROM entries WHERE seq = ?1";
+    let last: Option<i64> = db.query_row(sql, [head.seq], |row| row.get(0)).optional()?;
+    Ok(last.and_then(|last| u64::try_from(last).ok()))
 }
 
 fn changed(path: &Path) -> Failure {

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use super::{Finding, Scan, Seen, Stored};
 
 /// Entries that a thread is given at once.
-const BATCH: usize = 128;
+const BATCH: usize = 512;
 
 /// What [`Checks`] come across.
 #[derive(Debug)]

@@ -7,6 +7,7 @@ use kest_core::error::AuditError;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, params_from_iter};
 
+use super::times::Times;
 use super::{PAGE, connect, unsigned};
 use crate::audit::sqlite::failure;
 use crate::audit::store::{Filter, Place, Stored};
@@ -39,12 +40,14 @@ impl Listed {
         };
         let mut sql =
             format!("SELECT e.seq, e.received_ms, e.hash, e.jws FROM {from} WHERE {seq} {compare} ?1");
+        let times = Times::of(&db, filter.since_ms, filter.until_ms).map_err(cannot)?;
+        let start = if filter.newest_first { times.last + 1 } else { times.first - 1 };
+        sql.push_str(&format!(" AND {seq} BETWEEN {} AND {}", times.first, times.last));
         for condition in &conditions {
             sql.push_str(" AND ");
             sql.push_str(condition);
         }
         sql.push_str(&format!(" ORDER BY {seq} {order} LIMIT ?2"));
-        let start = start(&db, filter).map_err(cannot)?;
         Ok(Self {
             path: path.to_path_buf(),
             db,
@@ -104,24 +107,6 @@ impl Iterator for Listed {
         }
         self.page.pop_front().map(Ok)
     }
-}
-
-/// Where a list begins: SQLite walks entries in order, and would walk all before the first that is young enough.
-fn start(db: &Connection, filter: &Filter) -> rusqlite::Result<i64> {
-    let ask = |sql: &str, ms: u64| {
-        let ms = i64::try_from(ms).unwrap_or(i64::MAX);
-        db.query_row(sql, [ms], |row| row.get::<_, Option<i64>>(0))
-    };
-    Ok(match (filter.newest_first, filter.since_ms, filter.until_ms) {
-        (false, Some(since), _) => {
-            ask("SELECT min(seq) - 1 FROM entries WHERE received_ms >= ?1", since)?.unwrap_or(i64::MAX)
-        }
-        (true, _, Some(until)) => {
-            ask("SELECT max(seq) + 1 FROM entries WHERE received_ms < ?1", until)?.unwrap_or(0)
-        }
-        (false, None, _) => 0,
-        (true, _, None) => i64::MAX,
-    })
 }
 
 type Conditions = (Vec<String>, Vec<Value>);

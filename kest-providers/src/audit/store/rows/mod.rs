@@ -2,6 +2,7 @@
 
 mod list;
 mod read;
+mod times;
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -29,6 +30,8 @@ pub(super) struct Rows {
     link: Link,
     /// What the chain says of retention.
     told: VecDeque<Retired>,
+    /// When the entry that was read last was received.
+    last_ms: Option<u64>,
     page: VecDeque<Seen>,
 }
 
@@ -125,7 +128,7 @@ impl Rows {
         let told = told_from(&db, head.first_seq).map_err(cannot)?.into();
         let path = path.to_path_buf();
         let page = VecDeque::new();
-        Ok(Self { path, db, head, stage: Stage::Keys, seq: 0, link: chain::START, told, page })
+        Ok(Self { path, db, head, stage: Stage::Keys, seq: 0, link: chain::START, told, last_ms: None, page })
     }
 
     /// The end of the chain of entries, as far as it was read.
@@ -238,6 +241,12 @@ impl Rows {
             if hash != row.hash || chain::after_entry(&self.link, row.received_ms, &hash) != row.link {
                 self.found(Place::Row(row.seq), FindingKind::Broken, BROKEN);
             }
+            if self.last_ms.is_some_and(|last| row.received_ms < last) && !is_step(&self.db, row.seq)? {
+                let detail = "it was received before the entry before it, and `steps` does not say so: searches by \
+                              time miss entries";
+                self.found(Place::Row(row.seq), FindingKind::Columns, detail);
+            }
+            self.last_ms = Some(row.received_ms);
             (self.seq, self.link) = (row.seq, row.link);
             expected.pass(&self.link);
             self.page.push_back(Seen::Entry(Stored {
@@ -279,6 +288,10 @@ const BROKEN: &str =
 
 fn unsigned(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
+}
+
+fn is_step(db: &Connection, seq: i64) -> rusqlite::Result<bool> {
+    db.prepare_cached("SELECT 1 FROM steps WHERE seq = ?1")?.exists([seq])
 }
 
 /// The keys alone.
