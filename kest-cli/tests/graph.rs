@@ -41,7 +41,10 @@ fn evil() -> Lineage {
         payload["added_taints"] = json!([EVIL]);
         payload["taints"] = json!([EVIL]);
     });
-    lineage.add(&[0], |payload| payload["classification"] = json!("denial"));
+    lineage.add(&[0], |payload| {
+        payload["classification"] = json!("denial");
+        payload["metadata"]["denied"] = json!({"policy": "shop/limits", "tier": "function", "reason": null});
+    });
     lineage
 }
 

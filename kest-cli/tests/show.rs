@@ -250,6 +250,7 @@ fn the_members_of_the_json_form_are_stable() {
             "added_taints",
             "agent",
             "classification",
+            "denied",
             "deviations",
             "effective_taints",
             "effective_trust_score",
@@ -270,6 +271,7 @@ fn the_members_of_the_json_form_are_stable() {
             "taints",
             "task",
             "timestamp_ms",
+            "trace_id",
             "trust_score",
             "user",
         ]

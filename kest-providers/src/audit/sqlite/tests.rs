@@ -7,7 +7,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kest_core::audit::{AuditRecord, AuditSink as _};
 use kest_core::identity::IdentityProvider as _;
@@ -33,6 +33,7 @@ pub(super) fn step() {
 }
 
 const ENTRIES: u64 = 24;
+const OLD: u64 = 5;
 
 fn durability(power: bool) -> Durability {
     if power { Durability::Power } else { Durability::Process }
@@ -88,6 +89,20 @@ impl Drop for Folder {
     }
 }
 
+/// Entries from before, and a time that has passed since.
+fn old(file: &Path) -> Vec<String> {
+    let signer = LocalEd25519Provider::new().unwrap();
+    let sink = SqliteAudit::open(file).unwrap();
+    let entries: Vec<Jws> = (0..OLD).map(|number| entry(&signer, 1_000 + number, &["pii"])).collect();
+    entries.iter().for_each(|jws| append(&sink, &signer, jws));
+    drop(sink);
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_millis(5) {
+        std::thread::yield_now();
+    }
+    entries.into_iter().map(Jws::into_string).collect()
+}
+
 /// Runs the child until that step: what it was told, and whether it came to its end.
 fn run(file: &Path, at: u64, power: bool) -> (Vec<String>, bool) {
     let mut child = Command::new(env::current_exe().unwrap())
@@ -114,8 +129,11 @@ fn killed_at_each_step_it_loses_nothing() {
         for at in 0.. {
             let folder = Folder::new();
             let file = folder.0.join("audit.sqlite");
-            let (acks, whole) = run(&file, at, power);
             let what = format!("power {power}, step {at}");
+            // Old enough for the child to delete.
+            let mut acks = old(&file);
+            let (told, whole) = run(&file, at, power);
+            acks.extend(told);
             // Opening takes over what the log has.
             let sink = SqliteAudit::builder(&file).durability(durability(power)).open().unwrap();
             let signer = LocalEd25519Provider::new().unwrap();
@@ -143,7 +161,7 @@ fn killed_at_each_step_it_loses_nothing() {
             assert!(stored.len() <= kept.len() + 2, "{what}");
             assert_eq!(stored.last().map(String::as_str), Some(last.as_str()), "{what}");
             if whole {
-                assert_eq!(acks.len() as u64, ENTRIES);
+                assert_eq!(acks.len() as u64, OLD + ENTRIES);
                 break;
             }
             kills += 1;
