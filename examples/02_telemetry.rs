@@ -2,6 +2,8 @@
 //!
 //! `cargo run --example telemetry --features telemetry`
 
+#![allow(clippy::print_stdout, reason = "an example shows what it does")]
+
 use std::error::Error;
 
 use kest::identity::LocalEd25519Provider;
