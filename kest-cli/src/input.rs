@@ -10,6 +10,7 @@ use clap::Args;
 use kest_core::config::Config;
 use kest_core::error::ConfigurationError;
 use kest_core::verify::{Anchors, BundleError, KeySource, SpiffeId, TrustBundles, UnverifiedPassport};
+use serde_json::Value;
 
 /// The largest passport that is read: some 200,000 entries.
 const PASSPORT_BYTES: u64 = 256 << 20;
@@ -92,6 +93,19 @@ impl Trusted {
     /// Whether nobody is trusted.
     pub(crate) fn is_empty(&self) -> bool {
         self.anchors.is_none() && self.bundle.is_empty()
+    }
+
+    /// The trust anchors as JSON; none where none were given.
+    ///
+    /// # Errors
+    /// When they cannot be read, or one of their keys cannot be used.
+    pub(crate) fn anchors_json(&self) -> Result<Option<Value>, Unusable> {
+        self.anchors.as_deref().map(|path| anchors(path).map(|anchors| anchors.to_json())).transpose()
+    }
+
+    /// Whether trust bundles were given.
+    pub(crate) fn has_bundles(&self) -> bool {
+        !self.bundle.is_empty()
     }
 
     /// The key sources.

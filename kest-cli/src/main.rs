@@ -6,16 +6,18 @@ mod file;
 mod graph;
 mod identity;
 mod input;
+mod lineage;
 mod output;
+mod picture;
 mod policy;
 mod text;
 mod verdict;
 
 use std::process::ExitCode;
 
-use clap::{ColorChoice, Parser, Subcommand, ValueEnum};
+use clap::{ColorChoice, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
-use crate::command::{keys, policy as policies, show, verify, whoami};
+use crate::command::{completions, graph as graphs, keys, policy as policies, show, verify, whoami};
 use crate::input::Unusable;
 use crate::output::Out;
 
@@ -38,6 +40,7 @@ Examples:
   kest verify passport.json --anchors anchors.json   check a passport against the keys you trust
   kest verify passport.json --bundle bundles.json    or against the SPIFFE trust domains you trust
   kest show passport.json                            look at what a passport claims
+  kest graph passport.json --output lineage.html     draw it: a page to explore, offline, that checks for itself
   kest whoami                                        say which identity this process has, and why
   kest keys export                                   write what others verify it with
   kest policy check                                  check policies, and the names of them in the code
@@ -49,9 +52,11 @@ Exit codes: 0 good, 1 bad verdict or no identity, 2 usage error or unreadable in
 enum Command {
     Verify(verify::Verify),
     Show(show::Show),
+    Graph(graphs::Graph),
     Whoami(whoami::Whoami),
     Keys(keys::Keys),
     Policy(policies::Policy),
+    Completions(completions::Completions),
 }
 
 /// When to write colours.
@@ -75,9 +80,11 @@ fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Verify(verify) => verify.run(&out),
         Command::Show(show) => show.run(&out),
+        Command::Graph(graph) => graph.run(&out),
         Command::Whoami(whoami) => whoami.run(&out),
         Command::Keys(keys) => keys.run(&out),
         Command::Policy(policy) => policy.run(&out),
+        Command::Completions(completions) => completions.run(&out, Cli::command()),
     };
     match outcome {
         Ok(Outcome::Good) => ExitCode::SUCCESS,

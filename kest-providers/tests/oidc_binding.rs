@@ -91,7 +91,7 @@ fn the_token_itself_must_be_good() {
         IdentityErrorKind::SvidExpired
     );
     let error = bind(&bound(&other, json!({})));
-    assert!(error.to_string().contains("which is not listed"), "{error}");
+    assert!(error.to_string().contains("does not count here"), "{error}");
     assert_eq!(other.server.hits(DISCOVERY), 0, "strangers are not asked");
     // Another issuer's key under a listed issuer's name.
     let error = bind(&bound(&other, json!({"iss": issuer.url()})));

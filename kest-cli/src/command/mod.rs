@@ -1,5 +1,7 @@
 //! One file per command.
 
+pub(crate) mod completions;
+pub(crate) mod graph;
 pub(crate) mod keys;
 pub(crate) mod policy;
 pub(crate) mod show;

@@ -12,6 +12,7 @@ use crate::Outcome;
 use crate::entry::{Shown, named};
 use crate::graph::{self, Row};
 use crate::input::{self, Trusted, Unusable};
+use crate::lineage::{Status, link};
 use crate::output::{Ink, Out};
 use crate::text;
 use crate::verdict::{Answer, Question};
@@ -66,13 +67,6 @@ struct JsonEntry<'a> {
     entry: &'a Shown,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Status {
-    Verified,
-    NotVerified,
-    Failed,
-}
-
 /// The most entries that are drawn.
 const SHOWN: usize = 100_000;
 
@@ -124,40 +118,6 @@ impl Show {
     }
 }
 
-/// Finds each entry's parents among the entries before it, and notes what is not there.
-fn link(entries: &mut [Shown]) -> Vec<Vec<usize>> {
-    let mut seen: HashMap<String, usize> = HashMap::new();
-    let mut all = Vec::with_capacity(entries.len());
-    for entry in entries {
-        let mut parents = Vec::new();
-        let mut problem = None;
-        let mut distinct = HashSet::new();
-        for parent in entry.parents.iter().filter(|parent| distinct.insert(parent.as_str())) {
-            match seen.get(parent) {
-                Some(index) => parents.push(*index),
-                None => problem = Some(format!("parent `{parent}` is no earlier entry")),
-            }
-        }
-        if let Some(first) = seen.get(&entry.hash) {
-            problem = Some(format!("the same entry as number {first}"));
-        }
-        seen.entry(entry.hash.clone()).or_insert(entry.index);
-        entry.problem = entry.problem.take().or(problem);
-        all.push(parents);
-    }
-    all
-}
-
-impl Status {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Verified => "verified",
-            Self::NotVerified => "not verified",
-            Self::Failed => "failed",
-        }
-    }
-}
-
 struct Page<'a> {
     out: Out,
     entries: &'a [Shown],
@@ -168,13 +128,7 @@ struct Page<'a> {
 
 impl Page<'_> {
     fn status(&self, entry: &Shown) -> Status {
-        match self.answer {
-            Some(Answer { accepted: true, .. }) => Status::Verified,
-            Some(Answer { failure: Some(failure), .. }) if failure.entry == Some(entry.index) => {
-                Status::Failed
-            }
-            Some(_) | None => Status::NotVerified,
-        }
+        Status::of(entry, self.answer)
     }
 
     fn effective(&self, entry: &Shown) -> Option<&Effective> {

@@ -7,17 +7,11 @@ use std::time::Duration;
 
 use kest_core::error::{IdentityError, IdentityErrorKind};
 use kest_core::jws::Algorithm;
-use kest_core::text::Quoted;
 use serde_json::{Map, Value};
 
-use super::binding::place;
-use super::check::signed_claims;
-use super::claims::{DEFAULT_LEEWAY, LONGEST_LEEWAY};
 use super::failure::Failure;
-use super::state::Keys;
+use super::issuers::{Issuers, IssuersBuilder, refused};
 use super::token::Unchecked;
-use crate::http::root_certificates;
-use crate::jwks::{Limits, Remote};
 
 /// Checks the bearer tokens (RFC 6750) that a service is called with: JWTs of issuers that are named, for an audience that
 /// is named, signed by a key that the issuer publishes now, and good now (`exp`, `nbf`, `iat`). RFC 8725, RFC 9068 §4.
@@ -42,9 +36,8 @@ pub struct BearerVerifier {
 
 #[derive(Debug)]
 struct Rules {
-    issuers: Vec<Keys>,
+    issuers: Issuers,
     audiences: Vec<Box<str>>,
-    leeway: Duration,
     algorithms: Vec<Algorithm>,
     access_tokens_only: bool,
     ignore_cnf: bool,
@@ -54,12 +47,8 @@ impl BearerVerifier {
     /// Settings for a verifier.
     pub fn builder() -> BearerVerifierBuilder {
         BearerVerifierBuilder {
-            issuers: Vec::new(),
+            issuers: IssuersBuilder::new(),
             audiences: Vec::new(),
-            leeway: DEFAULT_LEEWAY,
-            timeout: Limits::default().timeout,
-            refetch: Limits::default().refetch,
-            roots: Vec::new(),
             algorithms: vec![
                 Algorithm::EdDsa,
                 Algorithm::Es256,
@@ -103,19 +92,10 @@ impl Rules {
         Ok(unchecked)
     }
 
-    fn keys_of(&self, token: &Unchecked<'_>) -> Result<&Keys, BearerError> {
-        let name = token.issuer().map_err(bad)?;
-        self.issuers.iter().find(|keys| keys.issuer == name).ok_or_else(|| {
-            bad(Failure::untrusted(format!(
-                "the token is from issuer {}, who does not count here",
-                Quoted(name)
-            )))
-        })
-    }
-
     async fn check(&self, token: &Unchecked<'_>) -> Result<ValidatedToken, BearerError> {
-        let keys = self.keys_of(token)?;
-        let claims = signed_claims(token, &keys.issuer, &keys.remote, self.leeway)
+        let claims = self
+            .issuers
+            .signed_claims(token)
             .await
             .map_err(|failure| BearerError { unavailable: failure.is_of_keys(), error: failure.into() })?;
         claims.is_for_one_of(&self.audiences).map_err(bad)?;
@@ -222,12 +202,8 @@ impl StdError for BearerError {
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `build`"]
 pub struct BearerVerifierBuilder {
-    issuers: Vec<(String, Option<String>)>,
+    issuers: IssuersBuilder,
     audiences: Vec<Box<str>>,
-    leeway: Duration,
-    timeout: Duration,
-    refetch: Duration,
-    roots: Vec<u8>,
     algorithms: Vec<Algorithm>,
     access_tokens_only: bool,
     ignore_cnf: bool,
@@ -236,13 +212,13 @@ pub struct BearerVerifierBuilder {
 impl BearerVerifierBuilder {
     /// An issuer whose tokens count, exactly as their `iss` says it. Can be said several times.
     pub fn issuer(mut self, issuer: impl Into<String>) -> Self {
-        self.issuers.push((issuer.into(), None));
+        self.issuers.add(issuer.into(), None);
         self
     }
 
     /// An issuer whose keys are at `jwks_uri`, if its discovery document cannot be asked.
     pub fn issuer_with_jwks(mut self, issuer: impl Into<String>, jwks_uri: impl Into<String>) -> Self {
-        self.issuers.push((issuer.into(), Some(jwks_uri.into())));
+        self.issuers.add(issuer.into(), Some(jwks_uri.into()));
         self
     }
 
@@ -254,26 +230,25 @@ impl BearerVerifierBuilder {
 
     /// How far the issuers' clocks and this one may differ; 30 seconds by default, 5 minutes at most.
     pub fn leeway(mut self, leeway: Duration) -> Self {
-        self.leeway = leeway;
+        self.issuers.leeway(leeway);
         self
     }
 
     /// How long asking an issuer for its keys may take; 5 seconds by default.
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
+        self.issuers.timeout(timeout);
         self
     }
 
     /// How soon a key that is not known may lead to another request to the issuer; 10 seconds by default.
     pub fn refetch_after(mut self, time: Duration) -> Self {
-        self.refetch = time;
+        self.issuers.refetch_after(time);
         self
     }
 
     /// Certificate authorities in PEM, believed for the issuers' servers beside those of the system.
     pub fn root_certificates_pem(mut self, pem: &[u8]) -> Self {
-        self.roots.extend_from_slice(pem);
-        self.roots.push(b'\n');
+        self.issuers.add_roots(pem);
         self
     }
 
@@ -309,48 +284,21 @@ impl BearerVerifierBuilder {
     /// # Errors
     /// When no issuer or no audience is listed, an issuer is listed twice, or a setting cannot be used.
     pub fn build(self) -> Result<BearerVerifier, IdentityError> {
-        let refuse = |why: String| Err(IdentityError::new(IdentityErrorKind::Refused, why));
-        if self.issuers.is_empty() {
-            return refuse("no issuer is listed; say with `.issuer(…)` whose tokens count".to_owned());
-        }
         if self.audiences.is_empty() || self.audiences.iter().any(|name| name.is_empty()) {
-            return refuse(
+            return Err(refused(
                 "no audience is listed, or an empty one; say with `.audience(…)` for whom a token must be: one for \
-                 another service could be used here"
-                    .to_owned(),
-            );
-        }
-        if self.leeway > LONGEST_LEEWAY {
-            let most = LONGEST_LEEWAY.as_secs();
-            return refuse(format!(
-                "a leeway of more than {most} s would keep expired tokens alive; lower it"
+                 another service could be used here",
             ));
         }
         if self.algorithms.is_empty() {
-            return refuse("no algorithm is listed, so that no token could be good; name one".to_owned());
+            return Err(refused("no algorithm is listed, so that no token could be good; name one"));
         }
         if self.algorithms.contains(&Algorithm::Hs256) {
-            return refuse(
-                "`HS256` is of shared secrets, which no issuer publishes; leave it out".to_owned(),
-            );
-        }
-        let roots = match self.roots.is_empty() {
-            true => Vec::new(),
-            false => root_certificates(&self.roots).map_err(Failure::from)?,
-        };
-        let limits = Limits { timeout: self.timeout, refetch: self.refetch, ..Limits::default() };
-        let mut issuers: Vec<Keys> = Vec::new();
-        for (name, uri) in self.issuers {
-            if issuers.iter().any(|known| known.issuer == name) {
-                return refuse(format!("issuer {} is listed twice; keep one", Quoted(&name)));
-            }
-            let place = place(&name, uri.as_deref()).map_err(Failure::from)?;
-            issuers.push(Keys { issuer: name, remote: Remote::new(place, limits.clone(), roots.clone()) });
+            return Err(refused("`HS256` is of shared secrets, which no issuer publishes; leave it out"));
         }
         let rules = Rules {
-            issuers,
+            issuers: self.issuers.build()?,
             audiences: self.audiences,
-            leeway: self.leeway,
             algorithms: self.algorithms,
             access_tokens_only: self.access_tokens_only,
             ignore_cnf: self.ignore_cnf,

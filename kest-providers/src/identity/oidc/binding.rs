@@ -3,20 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kest_core::error::{IdentityError, IdentityErrorKind};
+use kest_core::error::IdentityError;
 use kest_core::identity::OidcSubject;
 use kest_core::keys::{Jwk, Jwks};
-use kest_core::text::Quoted;
 use kest_core::verify::Anchors;
 
-use super::check::signed_claims;
-use super::claims::{Audience, DEFAULT_AUDIENCE, DEFAULT_LEEWAY, LONGEST_LEEWAY, thumbprint_uri};
+use super::claims::{Audience, DEFAULT_AUDIENCE, thumbprint_uri};
 use super::failure::{Failure, bridged};
-use super::state::Keys;
+use super::issuers::{Issuers, IssuersBuilder, refused};
 use super::token::Unchecked;
 use crate::bridge;
-use crate::http::{key_url, root_certificates};
-use crate::jwks::{Issuer, JwksError, Limits, Place, Remote};
 
 /// Believes a workload's key because a token of an issuer vouches for it.
 ///
@@ -48,21 +44,14 @@ pub struct OidcTokenVerifier {
 
 #[derive(Debug)]
 struct Rules {
-    issuers: Vec<Keys>,
+    issuers: Issuers,
     audience: Audience,
-    leeway: Duration,
 }
 
 impl OidcTokenVerifier {
     /// Settings for a verifier.
     pub fn builder() -> OidcTokenVerifierBuilder {
-        OidcTokenVerifierBuilder {
-            issuers: Vec::new(),
-            audiences: Vec::new(),
-            leeway: DEFAULT_LEEWAY,
-            timeout: Limits::default().timeout,
-            roots: Vec::new(),
-        }
+        OidcTokenVerifierBuilder { issuers: IssuersBuilder::new(), audiences: Vec::new() }
     }
 
     /// The key as the trust anchor of the token's subject, under the name `<iss>#<sub>`.
@@ -92,14 +81,7 @@ impl OidcTokenVerifier {
 impl Rules {
     async fn bind(&self, token: &str, key: Jwk) -> Result<Anchors, Failure> {
         let unchecked = Unchecked::parse(token)?;
-        let name = unchecked.issuer()?;
-        let Some(keys) = self.issuers.iter().find(|keys| keys.issuer == name) else {
-            return Err(Failure::untrusted(format!(
-                "the token is from issuer {}, which is not listed; add it with `.issuer(…)` if it may speak here",
-                Quoted(name)
-            )));
-        };
-        let claims = signed_claims(&unchecked, &keys.issuer, &keys.remote, self.leeway).await?;
+        let claims = self.issuers.signed_claims(&unchecked).await?;
         let thumbprint = key.thumbprint();
         match claims.confirmed_key()? {
             Some(confirmed) if confirmed == thumbprint => claims.is_for(&self.audience, &thumbprint)?,
@@ -126,23 +108,20 @@ impl Rules {
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `build`"]
 pub struct OidcTokenVerifierBuilder {
-    issuers: Vec<(String, Option<String>)>,
+    issuers: IssuersBuilder,
     audiences: Vec<Box<str>>,
-    leeway: Duration,
-    timeout: Duration,
-    roots: Vec<u8>,
 }
 
 impl OidcTokenVerifierBuilder {
     /// An issuer whose tokens count, exactly as their `iss` says it. Can be said several times.
     pub fn issuer(mut self, issuer: impl Into<String>) -> Self {
-        self.issuers.push((issuer.into(), None));
+        self.issuers.add(issuer.into(), None);
         self
     }
 
     /// An issuer whose keys are at `jwks_uri`, if its discovery document cannot be asked.
     pub fn issuer_with_jwks(mut self, issuer: impl Into<String>, jwks_uri: impl Into<String>) -> Self {
-        self.issuers.push((issuer.into(), Some(jwks_uri.into())));
+        self.issuers.add(issuer.into(), Some(jwks_uri.into()));
         self
     }
 
@@ -154,20 +133,19 @@ impl OidcTokenVerifierBuilder {
 
     /// How far the issuers' clocks and this one may differ; 30 seconds by default, 5 minutes at most.
     pub fn leeway(mut self, leeway: Duration) -> Self {
-        self.leeway = leeway;
+        self.issuers.leeway(leeway);
         self
     }
 
     /// How long asking an issuer for its keys may take; 5 seconds by default.
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
+        self.issuers.timeout(timeout);
         self
     }
 
     /// Certificate authorities in PEM, believed for the issuers' servers beside those of the system.
     pub fn root_certificates_pem(mut self, pem: &[u8]) -> Self {
-        self.roots.extend_from_slice(pem);
-        self.roots.push(b'\n');
+        self.issuers.add_roots(pem);
         self
     }
 
@@ -176,45 +154,13 @@ impl OidcTokenVerifierBuilder {
     /// # Errors
     /// When no issuer is listed, one is listed twice, or a setting cannot be used.
     pub fn build(mut self) -> Result<OidcTokenVerifier, IdentityError> {
-        let refuse = |why: String| Err(IdentityError::new(IdentityErrorKind::Refused, why));
-        if self.issuers.is_empty() {
-            return refuse("no issuer is listed; say with `.issuer(…)` whose tokens count".to_owned());
-        }
-        if self.leeway > LONGEST_LEEWAY {
-            let most = LONGEST_LEEWAY.as_secs();
-            return refuse(format!(
-                "a leeway of more than {most} s would keep expired tokens alive; lower it"
-            ));
-        }
         if self.audiences.iter().any(|name| name.is_empty()) {
-            return refuse("an audience is empty; name it".to_owned());
+            return Err(refused("an audience is empty; name it"));
         }
         if self.audiences.is_empty() {
             self.audiences.push(DEFAULT_AUDIENCE.into());
         }
-        let roots = match self.roots.is_empty() {
-            true => Vec::new(),
-            false => root_certificates(&self.roots).map_err(Failure::from)?,
-        };
-        let limits = Limits { timeout: self.timeout, ..Limits::default() };
-        let mut issuers: Vec<Keys> = Vec::new();
-        for (name, uri) in self.issuers {
-            if issuers.iter().any(|known| known.issuer == name) {
-                return refuse(format!("issuer {} is listed twice; keep one", Quoted(&name)));
-            }
-            let place = place(&name, uri.as_deref()).map_err(Failure::from)?;
-            issuers.push(Keys { issuer: name, remote: Remote::new(place, limits.clone(), roots.clone()) });
-        }
-        let rules = Rules { issuers, audience: Audience::Named(self.audiences), leeway: self.leeway };
+        let rules = Rules { issuers: self.issuers.build()?, audience: Audience::Named(self.audiences) };
         Ok(OidcTokenVerifier { shared: Arc::new(rules) })
-    }
-}
-
-/// Where the keys of an issuer are.
-pub(super) fn place(issuer: &str, jwks_uri: Option<&str>) -> Result<Place, JwksError> {
-    let issuer = Issuer::parse(issuer)?;
-    match jwks_uri {
-        Some(uri) => key_url(uri).map(Place::Url),
-        None => Ok(Place::Issuer(issuer)),
     }
 }

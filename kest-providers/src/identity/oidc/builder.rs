@@ -8,12 +8,13 @@ use std::time::Duration;
 use kest_core::error::{IdentityError, IdentityErrorKind};
 
 use super::OidcIdentity;
-use super::claims::{Audience, DEFAULT_AUDIENCE, DEFAULT_LEEWAY, LONGEST_LEEWAY};
+use super::claims::{Audience, DEFAULT_AUDIENCE, DEFAULT_LEEWAY};
 use super::failure::Failure;
+use super::issuers::{checked_leeway, place, refused};
 use super::source::TokenSource;
 use super::state::{Keys, Settings, Shared};
-use crate::http::{key_url, root_certificates};
-use crate::jwks::{Issuer, Limits, Place, Remote};
+use crate::http::root_certificates;
+use crate::jwks::{Issuer, Limits, Remote};
 
 /// Settings of an [`OidcIdentity`].
 #[derive(Clone, Debug)]
@@ -157,12 +158,7 @@ impl OidcIdentityBuilder {
             Some(source) => source,
             None => return Err(refused("say where the token is: `.token_path(…)` or `.token_env(…)`")),
         };
-        if self.leeway > LONGEST_LEEWAY {
-            let most = LONGEST_LEEWAY.as_secs();
-            return Err(refused(format!(
-                "a leeway of more than {most} s would keep expired tokens alive; lower it"
-            )));
-        }
+        let leeway = checked_leeway(self.leeway)?;
         let roots = match self.roots.is_empty() {
             true => Vec::new(),
             false => root_certificates(&self.roots).map_err(Failure::from)?,
@@ -174,11 +170,7 @@ impl OidcIdentityBuilder {
         let limits = Limits { timeout: self.timeout, ..Limits::default() };
         let issuer = match (self.issuer, self.jwks_uri) {
             (IssuerSetting::Named(name), uri) => {
-                let issuer = Issuer::parse(&name).map_err(Failure::from)?;
-                let place = match uri {
-                    Some(uri) => Place::Url(key_url(&uri).map_err(Failure::from)?),
-                    None => Place::Issuer(issuer),
-                };
+                let place = place(&name, uri.as_deref()).map_err(Failure::from)?;
                 Some(Keys { issuer: name, remote: Remote::new(place, limits, roots.clone()) })
             }
             (IssuerSetting::FromToken, None) => None,
@@ -191,18 +183,14 @@ impl OidcIdentityBuilder {
                 return Err(refused("say whose token it is: `.issuer(…)`, or `.issuer_from_token()`"));
             }
         };
-        let settings =
-            Settings { source, issuer, timeout: self.timeout, roots, audience, leeway: self.leeway };
+        let settings = Settings { source, issuer, timeout: self.timeout, roots, audience, leeway };
         Ok(OidcIdentity { shared: Arc::new(Shared::new(settings)?) })
     }
 }
 
-fn refused(message: impl Into<String>) -> IdentityError {
-    IdentityError::new(IdentityErrorKind::Refused, message)
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::claims::LONGEST_LEEWAY;
     use super::*;
 
     fn vars<'v>(vars: &'v [(&str, &str)]) -> impl Fn(&str) -> Option<OsString> + 'v {

@@ -6,6 +6,7 @@ mod builder;
 mod check;
 mod claims;
 mod failure;
+mod issuers;
 mod source;
 mod state;
 mod token;
