@@ -173,13 +173,11 @@ pub(crate) fn human(out: Out, answer: &Answer) -> String {
         answer.findings.iter().map(|finding| (damage(finding.damage), &finding.place, &finding.text));
     let failures =
         answer.failures.iter().map(|failure| (("failed", Ink::Bad), &failure.place, &failure.cause));
-    let mut told = 0;
-    for ((label, ink), places, cause) in by_cause(findings.chain(failures)) {
+    for (told, ((label, ink), places, cause)) in by_cause(findings.chain(failures)).into_iter().enumerate() {
         if told == CAUSES {
             page.push_str("              and more: see --json\n");
             break;
         }
-        told += 1;
         let label = out.ink(ink, &format!("{label:<13}"));
         page.push_str(&format!("{label} {}: {}\n", named(&places), text::message(cause)));
     }

@@ -82,7 +82,7 @@ fn tampering_is_found_and_its_place_named() {
     ];
     for (what, edit, place) in edits {
         let folder = shop.write();
-        edit_lines(&folder, |lines| edit(lines));
+        edit_lines(&folder, edit);
         let run = verify(&folder, "audit", &[]);
         assert_eq!(run.code, 1, "{what}: {}", run.stdout);
         assert!(run.stdout.contains("running hash  fail"), "{what}: {}", run.stdout);
