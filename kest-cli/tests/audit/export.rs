@@ -101,6 +101,19 @@ fn denials_are_lines_and_never_in_a_passport() {
 }
 
 #[test]
+fn what_builds_on_a_denial_is_no_passport() {
+    let mut shop = Shop::new();
+    shop.lineage.add(&[2], |payload| payload["labels"]["trace_id"] = json!("bb".repeat(16)));
+    shop.kept.push(5);
+    let folder = shop.write();
+    for store in STORES {
+        let run = audit(&folder, "export", store, &["--trace", &"bb".repeat(16), "--partial"]);
+        assert_eq!((run.code, run.stdout.as_str()), (1, ""));
+        assert!(run.stderr.contains("builds on the receipt of a denial"), "{}", run.stderr);
+    }
+}
+
+#[test]
 fn nothing_that_fits_is_said() {
     let folder = Shop::new().write();
     for store in STORES {

@@ -114,6 +114,14 @@ impl Export {
             return Ok(Outcome::Bad);
         }
         let related = gather(store, start, ENTRIES)?;
+        if let Some(denial) = related.entries.iter().find(|entry| entry.is_denial()) {
+            complain(&format!(
+                "an entry builds on the receipt of a denial, `{}`, which is never part of a passport, so nothing was \
+                 written; `--format jsonl` writes it",
+                denial.hash
+            ));
+            return Ok(Outcome::Bad);
+        }
         let missing = missing(&related);
         if !missing.is_empty() {
             complain(&told(&missing, self.partial));
