@@ -66,7 +66,9 @@ const charge = await entry(orders, "charge_card", [redact, receive], taints(["us
 const good = [receive, load, price, score, redact, charge];
 write("good.json", good);
 write("es256.json", [await entry(orders, "ship", [])]);
-write("denied.json", [...good, await entry(orders, "refund", [charge], { classification: "denial", trust_score: 10, ...taints(["user_input"]) })]);
+const denied = { policy: "kest/allow_trusted", reason: "trust is below 60", tier: "function" };
+const receipt = { function: "shop::orders", trust: { source_type: null, override: null, model: "guide" }, policies: {}, denied };
+write("denied.json", [...good, await entry(orders, "refund", [charge], { classification: "denial", trust_score: 10, metadata: receipt, ...taints(["user_input"]) })]);
 
 const [header, payload, signature] = good[2].split(".");
 const changed = { ...JSON.parse(Buffer.from(payload, "base64url")), trust_score: 90 };

@@ -90,19 +90,21 @@ function checkOwn(payload) {
 
 function checkMetadata({ classification, metadata, policy_context: context, added_taints: added, removed_taints: removed }, must, all) {
   must(isObject(metadata), "`metadata` is no object");
-  const { function: name, trust, policies, completes, outcome } = metadata;
+  const { function: name, trust, policies, completes, outcome, denied } = metadata;
   must(isText(name), "`metadata.function` is no name");
   all(trust, ["model", "override", "source_type"], "metadata.trust");
   must(isText(trust.model) && isNullOr(trust.override, isScore) && isNullOr(trust.source_type, isText), "`metadata.trust` is malformed");
   must(isObject(policies) && Object.values(policies).every(isText), "`metadata.policies` is malformed");
-  // The receipt of a denial says more.
-  if (classification !== "denial") {
-    const strange = Object.keys(metadata).find((one) => !["completes", "function", "outcome", "policies", "trust"].includes(one));
-    must(strange === undefined, `\`metadata\` has the unknown member ${clean(strange)}`);
-  }
+  const strange = Object.keys(metadata)
+    .find((one) => !["completes", "denied", "function", "outcome", "policies", "trust"].includes(one));
+  must(strange === undefined, `\`metadata\` has the unknown member ${clean(strange)}`);
+  if (classification === "denial") {
+    all(denied, ["policy", "reason", "tier"], "metadata.denied");
+    must(isText(denied.policy) && isText(denied.tier) && isNullOr(denied.reason, isText), "`metadata.denied` is malformed");
+  } else must(denied === undefined, "`metadata` says who denied, and is of no denial");
   const completion = isText(completes) && UUID7.test(completes) && ["ok", "error"].includes(outcome);
   if (classification === "completion") must(completion, "`metadata` does not say what is completed, and how it ended");
-  else must(classification === "denial" || (completes === undefined && outcome === undefined), "`metadata` completes something, and is of no completion");
+  else must(completes === undefined && outcome === undefined, "`metadata` completes something, and is of no completion");
   if (["completion", "snapshot"].includes(classification)) {
     must(trust.override === null && trust.source_type === null && Object.keys(policies).length === 0
       && [added, removed, ...Object.values(context)].every((list) => list.length === 0), `a ${classification} decides something`);
