@@ -276,7 +276,8 @@ impl KestBuilder {
     /// The `Kest`.
     ///
     /// # Errors
-    /// When the engine is missing, or the configuration cannot be read. A missing identity is one of
+    /// When the engine is missing, the configuration cannot be read, or receipts of denials are to be signed and there
+    /// is no sink. A missing identity is one of
     /// [`configure`], or of the first call in a scope where there is none either.
     pub fn build(self) -> Result<Kest, Error> {
         let engine = self.engine.ok_or_else(|| {
@@ -304,6 +305,14 @@ impl KestBuilder {
             Some(evaluator) => model.name_with(&**evaluator)?,
             None => Arc::from(model.name()),
         };
+        if config.audit.sign_denials && config.audit.sink.is_none() && self.audit.is_none() {
+            return Err(ConfigurationError::new(
+                ConfigurationErrorKind::Audit,
+                "`[audit] sign_denials` needs a sink for the receipts: name one with `sink` and `path`, or give it \
+                 with `.audit(…)`",
+            )
+            .into());
+        }
         let denials = config.audit.denial_rate().map(DenialBudget::new);
         let inner = Inner {
             engine,

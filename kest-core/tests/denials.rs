@@ -60,6 +60,13 @@ fn denied() -> Error {
     .unwrap_err()
 }
 
+#[test]
+fn receipts_without_a_sink_are_refused() {
+    let config = Config::parse(SIGNED).unwrap();
+    let error = Kest::builder().identity(TestIdentity).engine(TestEngine).config(config).build().unwrap_err();
+    assert!(error.to_string().contains("`[audit] sign_denials` needs a sink"), "{error}");
+}
+
 const SIGNED: &str = "[audit]\nsign_denials = true\ndenials_per_second = 2\n";
 
 #[test]

@@ -154,9 +154,17 @@ fn headers_of_the_environment() {
     let (address, requests) = support::answering(
         "HTTP/1.1 403 Bearer env s3cret\r\ncontent-length: 17\r\nconnection: close\r\n\r\nBearer env s3cret",
     );
+    // A proxy would see in plain text what is for this machine.
+    let (proxy, proxied) =
+        support::answering("HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
     let case = |endpoint: &str| {
         let mut command = Command::new(std::env::current_exe().unwrap());
+        for name in ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"] {
+            command.env(name, format!("http://{proxy}"));
+        }
         command
+            .env_remove("NO_PROXY")
+            .env_remove("no_proxy")
             .env("KEST_OTEL_CASE", "env_headers")
             .env("KEST_OTEL_ENDPOINT", endpoint)
             .env("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20env%20s3cret,x-tenant=shop");
@@ -169,6 +177,7 @@ fn headers_of_the_environment() {
     let log = text(&output.stderr);
     assert!(log.contains("spans cannot be delivered") && log.contains("403"), "{log}");
     assert!(!log.contains("s3cret"), "{log}");
+    assert!(proxied.try_recv().is_err());
     // Nor do they go anywhere in plain text.
     let output = case("http://collector.example:4317");
     assert!(!output.status.success() && text(&output.stderr).contains("plain text"), "{output:?}");

@@ -306,6 +306,10 @@ async function checkAll(entries, anchors, tip, onProgress) {
       if (ids.has(id)) note("links", FAIL, `entry ${ids.get(id)} of the same principal has the same id`);
       else ids.set(id, entry.index);
     }
+    // Spec §13, step 6.
+    if (entry.problem === null && isOwn(entry.payload) && entry.payload.classification === "denial") {
+      note("kind", FAIL, "the receipt of a denied call is no entry of a lineage");
+    }
     if (!byHash.has(entry.hash)) byHash.set(entry.hash, entry.index);
     entry.above = [...new Set(entry.parents)].filter((hash) => byHash.has(hash) && byHash.get(hash) < entry.index)
       .map((hash) => byHash.get(hash));

@@ -100,6 +100,10 @@ fn http(
             // A collector does not send anybody elsewhere, and tokens would go along.
             let mut client =
                 reqwest::blocking::Client::builder().timeout(timeout).redirect(redirect::Policy::none());
+            // What goes in the clear stays on this machine, and a proxy is not asked to bring it back.
+            if target.url.starts_with("http://") {
+                client = client.no_proxy();
+            }
             if let Some(roots) = roots {
                 client = client.tls_certs_only(roots);
             }

@@ -258,6 +258,9 @@ fn the_keyboard_goes_along_edges_and_searches() {
     let results = browser.go(&[
         browser.open("denied.html"),
         json!({"wait": READY}),
+        eval("receipt", CHOSEN),
+        eval("refused", "document.documentElement.dataset.verdict"),
+        json!({"eval": "choose(0)", "as": "_"}),
         key("ArrowDown"),
         eval("down", CHOSEN),
         key("ArrowRight"),
@@ -282,6 +285,8 @@ fn the_keyboard_goes_along_edges_and_searches() {
         key("Escape"),
         eval("closed", "document.getElementById('panel').hidden"),
     ]);
+    // A receipt is no step of a lineage, whoever signed it.
+    assert_eq!((&results["receipt"], &results["refused"]), (&json!("6"), &json!("wrong")));
     assert_eq!((&results["down"], &results["top"]), (&json!("1"), &json!("0")));
     assert!(results["right"] == "2" && results["joined"] == "3", "{results}");
     assert_eq!((&results["search"], &results["found"]), (&json!("search"), &json!("1 of 7")));
