@@ -96,6 +96,14 @@ struct Calls {
     /// Judged by Rego policies of this folder instead of being allowed by a constant
     #[arg(long, value_name = "DIR")]
     rego: Option<PathBuf>,
+    /// Requests to a service behind the layers instead, each with a lineage of so many new entries
+    #[cfg(feature = "http")]
+    #[arg(long, value_name = "ENTRIES")]
+    requests: Option<usize>,
+    /// To one that checks the signatures by hand
+    #[cfg(feature = "http")]
+    #[arg(long, requires = "requests")]
+    by_hand: bool,
 }
 
 const POLICIES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../policies");
@@ -167,6 +175,10 @@ fn main() -> ExitCode {
 
 impl Calls {
     fn run(&self) -> Result<()> {
+        #[cfg(feature = "http")]
+        if let Some(entries) = self.requests {
+            return http::requests::requests(self.count, entries, self.by_hand);
+        }
         hook::calls(self.count, self.asynchronous, self.rego.as_deref())?;
         if self.verify > 0 { passports::verify_only(self.count, self.verify) } else { Ok(()) }
     }

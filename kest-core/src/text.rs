@@ -110,10 +110,13 @@ impl Inside {
 }
 
 fn head(text: &str, longest: usize, inside: Inside) -> String {
+    // Nearly always, and all at once.
+    if text.len() <= longest && text.bytes().fold(true, |all, byte| all & is_itself(char::from(byte))) {
+        return text.to_owned();
+    }
     let mut out = String::with_capacity(text.len().min(longest));
     let mut left = longest;
     for c in text.chars() {
-        // Nearly all there is, and the reasons of six axes in every report.
         if is_itself(c) && left > 0 {
             left -= 1;
             out.push(c);

@@ -202,6 +202,10 @@ proptest! {
             let passport = passport(&changed(lineage(*length), change));
             let build = || with(Verifier::builder().keys(anchors(*keys)), *option);
             let plain = outcome(&passport, build());
+            // Hashed before or not.
+            let asked = passport.clone();
+            prop_assert!(asked.new_to(&build().remember(remembered.clone()).build()) <= passport.len());
+            prop_assert_eq!(&outcome(&asked, build().remember(remembered.clone())), &plain);
             prop_assert_eq!(outcome(&passport, build().remember(remembered.clone())), plain);
             prop_assert!(remembered.len() <= most);
         }
@@ -241,6 +245,42 @@ fn a_key_that_was_rotated_away_is_refused_although_it_is_remembered() {
     assert_eq!(name_of(foreign.verify(&verifier).unwrap_err().failure()), "Signature");
     current.store(1, Ordering::SeqCst);
     chain.verify(&verifier).unwrap();
+}
+
+#[test]
+fn new_entries_are_counted_and_counting_them_decides_nothing() {
+    let w = Workload::new(1);
+    let remembered = Remembered::new(100);
+    let verifier = Verifier::builder().keys(w.anchors()).remember(remembered.clone()).build();
+    let chain: Vec<String> = w.chain(6).iter().map(ToString::to_string).collect();
+    let (last, before) = chain.split_last().unwrap();
+    let mut lineage = passport(before);
+    assert_eq!((lineage.len(), lineage.new_to(&verifier)), (5, 5));
+    assert_eq!(lineage.bytes(), before.iter().map(String::len).sum::<usize>());
+    lineage.clone().verify(&verifier).unwrap();
+    let forgetful = Verifier::builder().keys(w.anchors()).build();
+    assert_eq!((lineage.new_to(&verifier), lineage.new_to(&forgetful)), (0, 5));
+    assert_eq!(lineage, passport(before), "what was worked out is no part of it");
+    // Added after the others were hashed: a good entry, and one that carries the signature of another.
+    let signature = |jws: &str| jws.rsplit_once('.').unwrap().1.to_owned();
+    let mut forged = lineage.clone();
+    forged.add_signature(last.replace(&signature(last), &signature(&before[0])));
+    assert_eq!(forged.new_to(&verifier), 1);
+    let error = forged.verify(&verifier).unwrap_err();
+    assert_eq!((error.entry(), error.step()), (Some(5), Step::Signatures));
+    lineage.add_signature(last.as_str());
+    assert_eq!(lineage.new_to(&verifier), 1);
+    lineage.clone().verify(&verifier).unwrap();
+    assert_eq!(lineage.new_to(&verifier), 0);
+    // Counted as remembered, and then no more; and nothing new, under keys that have not signed it.
+    remembered.clear();
+    lineage.clone().verify(&verifier).unwrap();
+    let id = w.id.clone();
+    let others = move |principal: &str| Ok((principal == id).then(|| Jwks(vec![Workload::new(2).jwk()])));
+    let others = Verifier::builder().keys(FnKeySource::new(others)).remember(remembered).build();
+    assert_eq!(lineage.new_to(&others), 0);
+    let error = lineage.verify(&others).unwrap_err();
+    assert_eq!((error.entry(), error.step()), (Some(0), Step::Signatures));
 }
 
 #[test]

@@ -14,6 +14,7 @@ use kest_core::lineage::OnBehalfOf;
 use kest_core::verify::{
     UnverifiedPassport, Verdict, VerifiedPassport, Verifier, VerifyError, VerifyFailure,
 };
+use memchr::memmem;
 use serde_json::Value;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -24,8 +25,10 @@ use crate::peer::PeerIdentity;
 use crate::problem::{Problem, ProblemKind};
 use crate::wire::{Arrived, Wire};
 
-/// As many entries as a thread of the run-time may check in passing: about a millisecond.
+/// As many new entries as a thread of the run-time may check in passing: about a millisecond.
 const CHECKED_IN_PASSING: usize = 32;
+/// And as many bytes of entries, new or not, as it may hash for that.
+const HASHED_IN_PASSING: usize = 256 * 1024;
 
 /// Everything that decides about what arrives.
 #[derive(Clone, Debug)]
@@ -129,17 +132,13 @@ impl Receiver {
         peer: Option<&PeerIdentity>,
     ) -> Result<Received, Problem> {
         let lines: Vec<&[u8]> = headers.get_all("baggage").iter().map(http::HeaderValue::as_bytes).collect();
-        // Text is searched much faster than bytes are; what is no text may hold anything.
-        let has =
-            |what| lines.iter().any(|line| str::from_utf8(line).map_or(true, |line| line.contains(what)));
-        let permit = match (has("kest.claim_check"), has("kest.passport")) {
-            (true, _) => Some(self.gate.enter(&self.gate.claims).await?),
-            (false, true)
-                if has("kest.passport_z") || has("kest.passport_d") || self.verifier.may_block() =>
-            {
+        let permit = match Costs::of(&lines) {
+            Costs::Claim => Some(self.gate.enter(&self.gate.claims).await?),
+            Costs::Inflating => Some(self.gate.enter(&self.gate.verifications).await?),
+            Costs::Plain if self.verifier.may_block() => {
                 Some(self.gate.enter(&self.gate.verifications).await?)
             }
-            (false, _) => None,
+            Costs::Plain | Costs::Nothing => None,
         };
         let arrived = match lines.is_empty() {
             true => Arrived::default(),
@@ -176,7 +175,11 @@ impl Receiver {
         permit: Option<OwnedSemaphorePermit>,
     ) -> Result<VerifiedPassport, Problem> {
         let verifier = self.verifier.for_ingress(now_ms, self.max_age, self.binding.skew);
-        let at_once = lineage.len() <= CHECKED_IN_PASSING && !verifier.may_block();
+        let few = || {
+            lineage.len() <= CHECKED_IN_PASSING
+                || lineage.bytes() <= HASHED_IN_PASSING && lineage.new_to(&verifier) <= CHECKED_IN_PASSING
+        };
+        let at_once = !verifier.may_block() && few();
         let verified = match Handle::try_current() {
             Ok(handle) if !at_once => {
                 // What stood in plain has needed none so far.
@@ -214,6 +217,34 @@ impl Receiver {
                 Err(Problem::new(ProblemKind::UnverifiedLineage, why))
             }
         }
+    }
+}
+
+/// What reading headers may cost beyond them, by the dearest that may stand in them.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Costs {
+    Nothing,
+    Plain,
+    Inflating,
+    Claim,
+}
+
+impl Costs {
+    /// A name counts wherever it stands, also where it is none.
+    fn of(lines: &[&[u8]]) -> Self {
+        const NAMES: [(&[u8], Costs); 4] = [
+            (b"claim_check", Costs::Claim),
+            (b"passport_z", Costs::Inflating),
+            (b"passport_d", Costs::Inflating),
+            (b"passport", Costs::Plain),
+        ];
+        let ours = |line: &&[u8]| -> Self {
+            let names = memmem::find_iter(line, b"kest.").filter_map(|at| line.get(at + 5..));
+            let cost =
+                |name: &[u8]| NAMES.iter().find(|(known, _)| name.starts_with(known)).map(|(_, cost)| *cost);
+            names.filter_map(cost).max().unwrap_or(Self::Nothing)
+        };
+        lines.iter().map(ours).max().unwrap_or(Self::Nothing)
     }
 }
 

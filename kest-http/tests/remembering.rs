@@ -4,14 +4,19 @@
 
 mod support;
 
+use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::body::Body;
+use base64_simd::URL_SAFE_NO_PAD;
+use flate2::Compression;
+use flate2::write::ZlibEncoder;
 use http::Request;
 use hyper_util::rt::TokioExecutor;
 use kest_core::verify::{FnKeySource, KeySource, Remembered, Verifier};
-use kest_http::{LineageLayer, Outbound, OutboundError, OutboundLayer};
+use kest_http::{LineageLayer, Outbound, OutboundError, OutboundLayer, Parcel, Wire};
+use sha2::{Digest as _, Sha256};
 use tower::{Layer as _, ServiceExt as _};
 
 use self::support::{Workload, anchors, layer, protected, routes, send, serve, verifier, with_peer};
@@ -63,6 +68,42 @@ async fn a_layer_remembers_by_default_and_can_be_told_where() {
         assert_eq!((shared.len(), own.len()), (in_shared, in_own), "{layer:?}");
     }
     assert!(holds(&nothing, 0), "{nothing:?}");
+}
+
+/// More entries than a thread of the run-time checks in passing, if they are new.
+#[tokio::test]
+async fn behind_a_long_prefix_that_is_remembered_everything_is_checked_all_the_same() {
+    let (caller, service) = (Workload::new("gateway"), Workload::new("orders"));
+    let wire = || Wire::builder().always_compressed().tier_bytes(1 << 18).header_bytes(1 << 18).build();
+    let passport = caller.passport(&["a"; 60], None).await;
+    let sent = wire().write_blocking(&Parcel::of(passport.clone()), &[]).unwrap();
+    let memory = Remembered::new(1_000);
+    let layer = layer(&service, &[&caller]).wire(wire()).remember(memory.clone()).build().unwrap();
+    let address = serve(with_peer(routes().layer(layer), caller.peer())).await;
+    assert_eq!(status(address, &sent).await, 200);
+    assert_eq!(memory.len(), 60);
+    assert_eq!(status(address, &sent).await, 200);
+    let entries: Vec<String> = passport.entries().iter().map(|entry| entry.jws().to_owned()).collect();
+    let packed = |entries: &[String]| {
+        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(serde_json::to_string(entries).unwrap().as_bytes()).unwrap();
+        let stream = URL_SAFE_NO_PAD.encode_to_string(encoder.finish().unwrap());
+        let tip: String =
+            Sha256::digest(entries.last().unwrap()).iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("kest.passport_z={stream},kest.chain_tip={tip}")
+    };
+    assert_eq!(status(address, &packed(&entries)).await, 200);
+    for (changed, status, problem) in
+        [(0, 400, "malformed-lineage"), (30, 400, "malformed-lineage"), (59, 401, "unverified-lineage")]
+    {
+        let mut tampered = entries.clone();
+        let signature = entries[(changed + 1) % 60].rsplit_once('.').unwrap().1;
+        tampered[changed] = format!("{}.{signature}", entries[changed].rsplit_once('.').unwrap().0);
+        // Children name the entry that was there; the last has none.
+        let answer = send(address, &[("baggage", &packed(&tampered))]).await;
+        answer.is_problem(status, problem, "");
+        assert_eq!(memory.len(), 60);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use kest_core::Passport;
 use kest_core::error::{PropagationError, PropagationErrorKind};
 use kest_core::lineage::Jwt;
+use kest_core::verify::UnverifiedPassport;
 use kest_http::{Arrived, Parcel, Wire};
 use kest_providers::cache::MemoryCache;
 use proptest::prelude::*;
@@ -65,6 +66,25 @@ async fn the_async_forms_say_the_same() {
         let header = wire.write(&Parcel::of(passport.clone()), &[]).await.unwrap();
         assert_eq!(entries(&wire.read(&[header.as_bytes()]).await.unwrap()), sent(&passport));
     }
+}
+
+#[test]
+fn what_is_packed_once_is_sent_again_and_never_for_another_lineage() {
+    let maker = Maker::new();
+    let wire = Wire::builder().always_compressed().build();
+    let whole = maker.chain(5);
+    let earlier = maker.verified(UnverifiedPassport::from_iter(sent(&whole).into_iter().take(2)));
+    // Of the same tip, and without the entries before it.
+    let since = whole.since(earlier.passport());
+    for passport in [&whole, &since, &maker.chain(5), &whole, &since] {
+        let header = write(&wire, passport);
+        assert_eq!(header, write(&Wire::builder().always_compressed().build(), passport));
+        assert_eq!(tiers(&header), ["kest.passport_z"]);
+    }
+    assert_ne!(write(&wire, &whole), write(&wire, &since));
+    assert_eq!(entries(&read(&wire, &write(&wire, &whole)).unwrap()), sent(&whole));
+    let refusal = || wire.write_blocking(&Parcel::of(maker.chain(60)), &[]).unwrap_err().to_string();
+    assert!(refusal().contains("the lineage does not fit into a header"), "{}", refusal());
 }
 
 #[test]

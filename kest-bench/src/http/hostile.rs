@@ -25,6 +25,8 @@ use crate::chain::{Engine, Maker};
 use crate::report::{Line, Report};
 
 const NAME: &str = "http/hostile";
+/// The longest that a request may wait for its answer.
+const ANSWERED: Duration = Duration::from_secs(120);
 
 /// Prints the line `http/hostile`.
 pub(super) fn measure(report: &mut Report, at_once: usize) -> Result<()> {
@@ -75,14 +77,19 @@ async fn attack(attacks: &Arc<Vec<String>>, at_once: usize, port: u16) -> Result
     let ready = Arc::new(Barrier::new(at_once));
     let mut asking = Vec::with_capacity(at_once);
     for number in 0..at_once {
-        let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+        let broke_off =
+            move |what| move |error| format!("connection {number} broke off when it {what}: {error}");
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).await.map_err(broke_off("was made"))?;
         let (attacks, ready) = (Arc::clone(attacks), Arc::clone(&ready));
         asking.push(tokio::spawn(async move {
             let attack = attacks.get(number % attacks.len()).ok_or("there is no attack")?;
             ready.wait().await;
-            stream.write_all(attack.as_bytes()).await?;
+            stream.write_all(attack.as_bytes()).await.map_err(broke_off("asked"))?;
             let mut answer = [0; 12];
-            tokio::time::timeout(Duration::from_secs(120), stream.read_exact(&mut answer)).await??;
+            tokio::time::timeout(ANSWERED, stream.read_exact(&mut answer))
+                .await
+                .map_err(|_| format!("connection {number} had no answer for {} s", ANSWERED.as_secs()))?
+                .map_err(broke_off("waited for its answer"))?;
             let status =
                 std::str::from_utf8(&answer)?.strip_prefix("HTTP/1.1 ").ok_or("no answer of HTTP")?;
             // Hangs up only when all have theirs.
@@ -138,7 +145,10 @@ pub(crate) fn besieged(layered: bool) -> Result<()> {
     out.flush()?;
     io::stdin().lock().read_line(&mut String::new())?;
     if let Some((before, after)) = before.zip(peak_so_far()) {
-        writeln!(out, "{}", after.saturating_sub(before))?;
+        // It stops by itself where the bench is stopped from outside, and then nobody reads what it says.
+        writeln!(out, "{}", after.saturating_sub(before)).map_err(|error| {
+            format!("the bench was ended before the service that it had started: {error}")
+        })?;
     }
     Ok(())
 }

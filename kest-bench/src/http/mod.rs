@@ -5,6 +5,7 @@ pub(crate) mod hostile;
 mod issuer;
 mod outbound;
 mod prefix;
+pub(crate) mod requests;
 mod services;
 mod throughput;
 

@@ -84,12 +84,13 @@ impl<'a> Parser<'a> {
         self
     }
 
-    pub(super) fn parse(&mut self, jws: &'a str) -> Result<Parsed, Failed> {
+    /// `hash`: of the text, if it is known.
+    pub(super) fn parse(&mut self, jws: &'a str, hash: Option<[u8; 32]>) -> Result<Parsed, Failed> {
         // Longer than the longest that can be read: not worth a hash.
         let fits =
             jws.len() / 4 * 3 <= self.limits.entry_bytes.saturating_add(HEADER_LIMIT + SIGNATURE_LIMIT);
-        let Some(remembered) = self.remembered.filter(|_| fits) else { return self.read(jws, None) };
-        let hash = sha256(jws.as_bytes());
+        let Some(remembered) = self.remembered.filter(|_| fits) else { return self.read(jws, hash) };
+        let hash = hash.unwrap_or_else(|| sha256(jws.as_bytes()));
         match remembered.entry(&hash) {
             Some(parsed) => self.check_again(&parsed).map(|()| parsed),
             None => self.read(jws, Some(hash)),
@@ -108,12 +109,13 @@ impl<'a> Parser<'a> {
 
     fn read(&mut self, jws: &'a str, hash: Option<[u8; 32]>) -> Result<Parsed, Failed> {
         let parse = |failure| (Step::Parse, failure);
-        let mut segments = jws.split('.');
-        let (Some(header), Some(payload), Some(signature), None) =
-            (segments.next(), segments.next(), segments.next(), segments.next())
-        else {
+        let mut dots = memchr::memchr_iter(b'.', jws.as_bytes());
+        let (Some(first), Some(signed), None) = (dots.next(), dots.next(), dots.next()) else {
             return Err(parse(VerifyFailure::Segments { found: jws.split('.').count() }));
         };
+        let segment = |from: usize, to: usize| jws.get(from..to).unwrap_or_default();
+        let (header, payload) = (segment(0, first), segment(first + 1, signed));
+        let signature = segment(signed + 1, jws.len());
         let header = self.header(header).map_err(parse)?;
         self.decode_payload(payload).map_err(parse)?;
         let signature = decode_signature(signature).map_err(parse)?;
@@ -135,7 +137,6 @@ impl<'a> Parser<'a> {
         }
         self.check_limits(&entry).map_err(|failure| (Step::Schema, failure))?;
         let hash = hash.unwrap_or_else(|| sha256(jws.as_bytes()));
-        let signed = jws.rfind('.').unwrap_or_default();
         let (entry, payload) = (Arc::new(entry), self.payload.len());
         Ok(Parsed { entry, header, signed, signature, hash, payload, good_under: None })
     }

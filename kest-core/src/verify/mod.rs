@@ -60,9 +60,14 @@ const RESERVED: usize = 4_096;
 /// A failure: the entry, the step, the cause.
 type Failed = (Option<usize>, Step, VerifyFailure);
 
-fn run(passport: Vec<Box<str>>, verifier: &Verifier) -> Result<VerifiedPassport, VerifyError> {
+/// `hashes`: of each entry, if they are known.
+fn run(
+    passport: Vec<Box<str>>,
+    hashes: Option<Box<[[u8; 32]]>>,
+    verifier: &Verifier,
+) -> Result<VerifiedPassport, VerifyError> {
     let mut report = Report::new(passport.len());
-    match steps(passport, verifier, &mut report) {
+    match steps(passport, hashes.as_deref(), verifier, &mut report) {
         Ok(done) => Ok(VerifiedPassport::new(done, report)),
         Err((entry, step, failure)) => {
             let at = entry.map_or(String::new(), |entry| format!("entry {entry}: "));
@@ -89,9 +94,14 @@ struct Done {
     tips: Vec<usize>,
 }
 
-fn steps(passport: Vec<Box<str>>, verifier: &Verifier, report: &mut Report) -> Result<Done, Failed> {
+fn steps(
+    passport: Vec<Box<str>>,
+    hashes: Option<&[[u8; 32]]>,
+    verifier: &Verifier,
+    report: &mut Report,
+) -> Result<Done, Failed> {
     let at = |(index, step, failure)| (Some(index), step, failure);
-    let parsed = read(&passport, verifier)?;
+    let parsed = read(&passport, hashes, verifier)?;
     for (index, parsed) in parsed.iter().enumerate() {
         for departure in &parsed.entry.departures {
             report.depart(index, departure);
@@ -178,7 +188,11 @@ struct Run {
     no_entry: Option<(usize, VerifyFailure)>,
 }
 
-fn read(passport: &[Box<str>], verifier: &Verifier) -> Result<Vec<Parsed>, Failed> {
+fn read(
+    passport: &[Box<str>],
+    hashes: Option<&[[u8; 32]]>,
+    verifier: &Verifier,
+) -> Result<Vec<Parsed>, Failed> {
     let options = &verifier.options;
     let Limits { entries, ingress_entries, .. } = options.limits;
     let (limit, setting) = match options.ingress {
@@ -192,7 +206,9 @@ fn read(passport: &[Box<str>], verifier: &Verifier) -> Result<Vec<Parsed>, Faile
     let threads = verifier.threads(passport.len(), PARSED_IN_PARALLEL);
     // Index of an entry that cannot be read, so that nobody reads on behind it.
     let stop = AtomicUsize::new(usize::MAX);
-    let mut runs = parallel::runs(passport, threads, |start, part| read_run(start, part, verifier, &stop));
+    let hash = |index: usize| hashes.and_then(|hashes| hashes.get(index)).copied();
+    let mut runs =
+        parallel::runs(passport, threads, |start, part| read_run(start, part, hash, verifier, &stop));
     // Every entry is parsed before any schema is looked at.
     if let Some((index, failure)) = runs.iter_mut().find_map(|run| run.unreadable.take()) {
         return Err((Some(index), Step::Parse, failure));
@@ -209,7 +225,13 @@ fn read(passport: &[Box<str>], verifier: &Verifier) -> Result<Vec<Parsed>, Faile
 
 /// INVARIANT: keeps nothing of an entry that cannot be read but the first failure; text of two bytes must not cost
 /// hundreds.
-fn read_run(start: usize, part: &[Box<str>], verifier: &Verifier, stop: &AtomicUsize) -> Run {
+fn read_run(
+    start: usize,
+    part: &[Box<str>],
+    hash: impl Fn(usize) -> Option<[u8; 32]>,
+    verifier: &Verifier,
+    stop: &AtomicUsize,
+) -> Run {
     let mut run = Run { parsed: Vec::new(), unreadable: None, no_entry: None };
     let mut parser = Parser::new(&verifier.options.limits, verifier.options.accept_mock)
         .remembering(verifier.remembered.as_ref());
@@ -218,7 +240,7 @@ fn read_run(start: usize, part: &[Box<str>], verifier: &Verifier, stop: &AtomicU
         if stop.load(Ordering::Relaxed) < index {
             break;
         }
-        match parser.parse(jws) {
+        match parser.parse(jws, hash(index)) {
             Ok(parsed) if run.no_entry.is_none() => {
                 if run.parsed.is_empty() {
                     run.parsed.reserve(part.len().min(RESERVED));

@@ -13,14 +13,14 @@
 //! verification, and links, semantics, authority, limits and time are checked as ever. So whatever is forgotten,
 //! replaced or pushed out by others costs time, and changes no verdict.
 
-mod generations;
+mod recent;
 
 use std::fmt;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use self::generations::Generations;
+use self::recent::Recent;
 use super::certificate::SpeaksUntil;
 use super::jose::Parsed;
 use super::key::{Key, KeyPrint};
@@ -37,9 +37,9 @@ pub struct Remembered(Arc<Memory>);
 
 struct Memory {
     /// By the first byte of the hash. Never none.
-    entries: Box<[Mutex<Generations<Parsed>>]>,
-    chains: Mutex<Generations<Arc<SpeaksUntil>>>,
-    keys: Mutex<Generations<Arc<Key>>>,
+    entries: Box<[Mutex<Recent<Parsed>>]>,
+    chains: Mutex<Recent<Arc<SpeaksUntil>>>,
+    keys: Mutex<Recent<Arc<Key>>>,
 }
 
 /// Text of an entry that counts as one.
@@ -51,16 +51,17 @@ const CHAINS: usize = 1_024;
 const KEYS: usize = 256;
 
 impl Remembered {
-    /// Remembers at most so many entries, and at least the half of them that was seen last.
+    /// Remembers at most so many entries: those that were seen last. (Many are kept in several parts, which fill up one
+    /// sooner than the other.)
     #[must_use]
     pub fn new(entries: usize) -> Self {
         let parts = (entries / PART).clamp(1, PARTS);
         let each = entries / parts;
-        let part = || Mutex::new(Generations::new(each, each.saturating_mul(ENTRY_BYTES)));
+        let part = || Mutex::new(Recent::new(each, each.saturating_mul(ENTRY_BYTES)));
         Self(Arc::new(Memory {
             entries: (0..parts).map(|_| part()).collect(),
-            chains: Mutex::new(Generations::new(CHAINS.min(entries), usize::MAX)),
-            keys: Mutex::new(Generations::new(KEYS, usize::MAX)),
+            chains: Mutex::new(Recent::new(CHAINS.min(entries), usize::MAX)),
+            keys: Mutex::new(Recent::new(KEYS, usize::MAX)),
         }))
     }
 
@@ -88,6 +89,11 @@ impl Remembered {
         self.part(hash)?.lock().get(hash)
     }
 
+    /// Whether [`Self::entry`] would have found it. Nothing counts as asked for by this.
+    pub(super) fn knows(&self, hash: &[u8; 32]) -> bool {
+        self.part(hash).is_some_and(|part| part.lock().knows(hash))
+    }
+
     /// Remembers that the signature of an entry is good under this key. `bytes`: of its text.
     pub(super) fn good(&self, parsed: &Parsed, under: KeyPrint, bytes: usize) {
         let mut kept = parsed.clone();
@@ -97,7 +103,7 @@ impl Remembered {
         }
     }
 
-    fn part(&self, hash: &[u8; 32]) -> Option<&Mutex<Generations<Parsed>>> {
+    fn part(&self, hash: &[u8; 32]) -> Option<&Mutex<Recent<Parsed>>> {
         let parts = &self.0.entries;
         let [first, ..] = hash;
         parts.get(usize::from(*first) % parts.len())

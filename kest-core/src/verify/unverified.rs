@@ -1,6 +1,7 @@
 //! A passport that nobody has checked yet.
 
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
 
@@ -15,9 +16,13 @@ use crate::error::{LineageError, LineageErrorKind};
 use crate::jws::{hex, sha256};
 
 /// A passport as it was received: compact JWS strings, of which nothing is believed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default)]
 pub struct UnverifiedPassport {
-    pub(super) entries: Vec<Box<str>>,
+    entries: Vec<Box<str>>,
+    /// SHA-256 of each entry, once somebody has asked.
+    ///
+    /// INVARIANT: of these very entries. Whatever changes them forgets it.
+    hashes: OnceLock<Box<[[u8; 32]]>>,
 }
 
 impl UnverifiedPassport {
@@ -47,7 +52,7 @@ impl UnverifiedPassport {
                 Err(malformed(&format!("entry {index} of the passport is no string")))
             }
         });
-        Ok(Self { entries: entries.collect::<Result<_, _>>()? })
+        Ok(Self { entries: entries.collect::<Result<_, _>>()?, hashes: OnceLock::new() })
     }
 
     /// The JSON array of the entries.
@@ -59,6 +64,7 @@ impl UnverifiedPassport {
 
     /// Appends a compact JWS, unchecked.
     pub fn add_signature(&mut self, jws: impl Into<Box<str>>) {
+        self.hashes = OnceLock::new();
         self.entries.push(jws.into());
     }
 
@@ -71,7 +77,7 @@ impl UnverifiedPassport {
     pub fn decode_unverified(&self) -> impl Iterator<Item = (String, Result<KestEntry, VerifyFailure>)> {
         self.entries.iter().map(|jws| {
             let entry = Parser::new(&Limits::default(), true)
-                .parse(jws)
+                .parse(jws, None)
                 .map(|parsed| Arc::unwrap_or_clone(parsed.entry));
             (hex(&sha256(jws.as_bytes())), entry.map_err(|(_, failure)| failure))
         })
@@ -89,17 +95,50 @@ impl UnverifiedPassport {
         self.entries.is_empty()
     }
 
+    /// Of how many entries a verifier would check the signature, as it [remembers](super::Remembered) nothing of them: says
+    /// what [`Self::verify`] will cost, and decides nothing. An entry that is remembered may have to be checked all the same,
+    /// under another key.
+    ///
+    /// Hashes every entry, once for this and for the verification.
+    #[must_use]
+    pub fn new_to(&self, verifier: &Verifier) -> usize {
+        let Some(remembered) = &verifier.remembered else { return self.entries.len() };
+        let hashes =
+            self.hashes.get_or_init(|| self.entries.iter().map(|jws| sha256(jws.as_bytes())).collect());
+        hashes.iter().filter(|hash| !remembered.knows(hash)).count()
+    }
+
+    /// Bytes of the entries.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.entries.iter().map(|jws| jws.len()).sum()
+    }
+
     /// Checks everything that spec §13 says, step by step, each step over all entries before the next.
     ///
     /// # Errors
     /// The first failure, with its entry, its step and the report up to there.
     pub fn verify(self, verifier: &Verifier) -> Result<VerifiedPassport, VerifyError> {
-        super::run(self.entries, verifier)
+        super::run(self.entries, self.hashes.into_inner(), verifier)
     }
 }
 
 impl<S: Into<Box<str>>> FromIterator<S> for UnverifiedPassport {
     fn from_iter<I: IntoIterator<Item = S>>(entries: I) -> Self {
-        Self { entries: entries.into_iter().map(Into::into).collect() }
+        Self { entries: entries.into_iter().map(Into::into).collect(), hashes: OnceLock::new() }
+    }
+}
+
+impl PartialEq for UnverifiedPassport {
+    fn eq(&self, other: &Self) -> bool {
+        self.entries == other.entries
+    }
+}
+
+impl Eq for UnverifiedPassport {}
+
+impl fmt::Debug for UnverifiedPassport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UnverifiedPassport").field("entries", &self.entries).finish()
     }
 }

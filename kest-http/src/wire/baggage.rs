@@ -111,7 +111,7 @@ pub(super) struct Raw<'a> {
 impl<'a> Raw<'a> {
     /// The member, when it is one of ours: members of others, and ours that this version does not know, are none.
     pub(super) fn of(member: &'a [u8]) -> Result<Option<Self>, PropagationError> {
-        let (name, value) = match member.iter().position(|byte| matches!(byte, b'=' | b';')) {
+        let (name, value) = match memchr::memchr2(b'=', b';', member) {
             Some(at) => member.split_at(at),
             None => (member, &[][..]),
         };
@@ -128,7 +128,7 @@ impl<'a> Raw<'a> {
     /// When it is none by the grammar, or has properties: ours have none, so whoever added one has touched it.
     pub(super) fn standard(&self) -> Result<String, PropagationError> {
         let key = self.key.name();
-        if self.value.contains(&b';') {
+        if memchr::memchr(b';', self.value).is_some() {
             return Err(malformed(format!("`{key}` has properties, which members of kest have not")));
         }
         match std::str::from_utf8(self.value) {
@@ -153,7 +153,13 @@ impl<'a> Raw<'a> {
 /// The members of one header: what stands between commas, without white space, and without the empty ones that RFC
 /// 9110 §5.6.1 lets stand in any list.
 pub(super) fn members(header: &[u8]) -> Vec<&[u8]> {
-    header.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty()).collect()
+    let mut found = Vec::new();
+    let mut start = 0;
+    for end in memchr::memchr_iter(b',', header).chain([header.len()]) {
+        found.extend(header.get(start..end).map(<[u8]>::trim_ascii).filter(|member| !member.is_empty()));
+        start = end + 1;
+    }
+    found
 }
 
 /// [`members`] where the brackets of a passport keep its commas together: the Python middleware does not encode them.

@@ -8,6 +8,7 @@ use base64_simd::URL_SAFE_NO_PAD;
 use kest_core::Passport;
 use kest_core::error::PropagationError;
 use kest_core::verify::{Limits, UnverifiedPassport};
+use memchr::memmem;
 use serde::de::{Deserialize, Deserializer, Error as _, SeqAccess, Visitor};
 use sha2::{Digest as _, Sha256};
 
@@ -26,12 +27,21 @@ pub(super) fn passport(text: &str, limit: usize) -> Result<UnverifiedPassport, P
         return Err(no_entries());
     }
     let mut passport = UnverifiedPassport::new();
-    for (index, item) in inner.split(',').enumerate() {
+    let mut rest = inner;
+    for index in 0.. {
         if index >= limit {
             return Err(too_large(format!("the passport has more than {limit} entries (`entries`)")));
         }
+        let (item, behind) = match memchr::memchr(b',', rest.as_bytes()) {
+            Some(comma) => (rest.get(..comma).unwrap_or_default(), rest.get(comma + 1..)),
+            None => (rest, None),
+        };
         let entry = trimmed(item).strip_prefix('"').and_then(|t| t.strip_suffix('"')).ok_or_else(no_array)?;
         add(&mut passport, index, entry)?;
+        match behind {
+            Some(behind) => rest = behind,
+            None => break,
+        }
     }
     Ok(passport)
 }
@@ -182,7 +192,9 @@ fn parents_of(index: usize, entry: &str, payload: &mut Vec<u8>) -> Result<Vec<Di
     let Limits { entry_bytes, parents: limit, .. } = Limits::default();
     let none =
         || malformed(format!("entry {index} of the passport names no parents, not even that it is a root"));
-    let segment = entry.split('.').nth(1).ok_or_else(none)?;
+    let mut dots = memchr::memchr_iter(b'.', entry.as_bytes());
+    let start = dots.next().ok_or_else(none)? + 1;
+    let segment = entry.get(start..dots.next().unwrap_or(entry.len())).ok_or_else(none)?;
     // Four characters stand for three bytes.
     if segment.len() / 4 * 3 > entry_bytes {
         return Err(too_large(format!("entry {index} of the passport has more than {entry_bytes} bytes")));
@@ -207,8 +219,10 @@ fn parents_of(index: usize, entry: &str, payload: &mut Vec<u8>) -> Result<Vec<Di
 fn plain_parents(payload: &[u8], limit: usize) -> Option<Vec<Digest>> {
     const NAME: &str = "\"parent_ids\"";
     let text = std::str::from_utf8(payload).ok()?;
-    let (before, after) = text.split_once(NAME)?;
-    if !before.ends_with([',', '{']) || after.contains(NAME) || text.contains("\\u") {
+    let name = memmem::find(payload, NAME.as_bytes())?;
+    let (before, after) = (text.get(..name)?, text.get(name + NAME.len()..)?);
+    let again = memmem::find(after.as_bytes(), NAME.as_bytes()).is_some();
+    if !before.ends_with([',', '{']) || again || memmem::find(payload, b"\\u").is_some() {
         return None;
     }
     let (items, _) = after.strip_prefix(":[")?.split_once(']')?;

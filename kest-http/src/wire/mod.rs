@@ -18,6 +18,7 @@
 mod baggage;
 mod dense;
 mod entries;
+mod kept;
 mod pack;
 mod parcel;
 mod read;

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use kest_core::claim::{self, ClaimCache};
 
+use super::kept::Kept;
+
 /// The wire form with its settings. Clones share them.
 ///
 /// [`Wire::default`] has the limits of spec §17 and no cache: a lineage that does not fit into a header is an error.
@@ -41,6 +43,7 @@ pub(super) struct Settings {
     pub(super) plain: Plain,
     pub(super) packed: Packed,
     pub(super) accepted: Accepted,
+    pub(super) kept: Kept,
 }
 
 /// Whether the plain tier is written.
@@ -77,6 +80,7 @@ impl Default for Settings {
             plain: Plain::WhenItFits,
             packed: Packed::Zlib,
             accepted: Accepted::Standard,
+            kept: Kept::default(),
         }
     }
 }

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::baggage::{self, Key};
 use super::entries::ChainTip;
+use super::kept::Form;
 use super::settings::{Packed, Plain, Settings};
 use super::{Parcel, dense, malformed, pack, too_large};
 
@@ -141,16 +142,22 @@ fn tier(
     {
         return Ok(Tier::Check(Arc::clone(cache)));
     }
-    let (key, value) = match settings.packed {
-        Packed::Zlib => (Key::PassportZ, pack::packed(passport)?),
+    let key = match settings.packed {
+        Packed::Zlib => Key::PassportZ,
+        Packed::Dense => Key::PassportD,
+    };
+    let pack = || match settings.packed {
+        Packed::Zlib => pack::packed(passport),
         Packed::Dense => {
             let entries = parcel.passport.entries();
-            (Key::PassportD, dense::packed(entries.iter().map(|entry| entry.jws()))?)
+            dense::packed(entries.iter().map(|entry| entry.jws()))
         }
     };
-    if fits(key, &value) {
-        return Ok(Tier::Inline(key, value));
-    }
+    let bytes = match settings.kept.form(settings.packed, passport, settings.tier_bytes, pack)? {
+        Form::Value(value) if fits(key, &value) => return Ok(Tier::Inline(key, value.as_ref().to_owned())),
+        Form::Value(value) => value.len(),
+        Form::TooLong(bytes) => bytes,
+    };
     match &settings.cache {
         Some(cache) if cache.is_shared() => Ok(Tier::Check(Arc::clone(cache))),
         cache => {
@@ -174,7 +181,7 @@ fn tier(
                      `tier_bytes` is {} and `header_bytes` {}; and {lacking}; {sharing}give \
                      `Kest::builder().cache(…)` or `Wire::builder().cache(…)` one that the receivers read too, such \
                      as `RedisCache`, or raise these limits on both sides{denser}",
-                    value.len(),
+                    bytes,
                     others.bytes(),
                     settings.tier_bytes,
                     settings.header_bytes

@@ -49,7 +49,7 @@ fn forged() -> String {
 /// A memory in which the entry is good under that key.
 fn believing(jws: &str, under: u8) -> Remembered {
     let limits = Limits::default();
-    let parsed = Parser::new(&limits, false).parse(jws).unwrap();
+    let parsed = Parser::new(&limits, false).parse(jws, None).unwrap();
     let remembered = Remembered::new(100);
     remembered.good(&parsed, KeyPrint::of_spki(&jwk(under).to_spki()), jws.len());
     remembered
@@ -108,7 +108,7 @@ fn the_key_must_still_be_for_the_algorithm() {
     let p256 = Jwk::from_json(&p256).unwrap();
     let limits = Limits::default();
     let text = forged();
-    let parsed = Parser::new(&limits, false).parse(&text).unwrap();
+    let parsed = Parser::new(&limits, false).parse(&text, None).unwrap();
     remembered.good(&parsed, KeyPrint::of_spki(&p256.to_spki()), text.len());
     anchors.insert(PRINCIPAL, Jwks(vec![p256])).unwrap();
     let error = UnverifiedPassport::from_iter([forged()]).verify(&verifier(anchors)).unwrap_err();
@@ -147,7 +147,7 @@ fn a_mock_entry_is_never_remembered() {
     assert!(remembered.is_empty());
     // Nor would it help.
     let limits = Limits::default();
-    let parsed = Parser::new(&limits, true).parse(mock.as_str()).unwrap();
+    let parsed = Parser::new(&limits, true).parse(mock.as_str(), None).unwrap();
     remembered.good(&parsed, KeyPrint::of_spki(&jwk(1).to_spki()), mock.as_str().len());
     let error = verify(mock.as_str(), &[1], &remembered).unwrap_err();
     assert!(
@@ -172,7 +172,7 @@ fn a_prepared_key_is_shared_and_another_alg_or_kid_is_another_key() {
 fn the_parts_together_keep_no_more_than_was_asked_for() {
     let jws = forged();
     let limits = Limits::default();
-    let parsed = Parser::new(&limits, false).parse(&jws).unwrap();
+    let parsed = Parser::new(&limits, false).parse(&jws, None).unwrap();
     for most in [0, 1, 2, 100, 512, 1_500] {
         let remembered = Remembered::new(most);
         for number in 0..4_000_u32 {

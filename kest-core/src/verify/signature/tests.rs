@@ -54,7 +54,7 @@ fn validations(ca: &CertifiedIssuer<'static, KeyPair>, entries: &[String]) -> us
     bundles.insert(Authorities::from_der("example.org", [ca.der()]).unwrap()).unwrap();
     let verifier = Verifier::new(bundles);
     let mut parser = Parser::new(&verifier.options.limits, false);
-    let parsed: Vec<Parsed> = entries.iter().map(|jws| parser.parse(jws).unwrap()).collect();
+    let parsed: Vec<Parsed> = entries.iter().map(|jws| parser.parse(jws, None).unwrap()).collect();
     let principals = Principals::collect(&parsed);
     assert_eq!(principals.ids, [PRINCIPAL]);
     let resolved = resolve(&verifier, &principals, &parsed).map_err(|(_, _, failure)| failure).unwrap();
