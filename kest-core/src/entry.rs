@@ -155,6 +155,28 @@ pub struct Completion {
 }
 
 impl KestEntry {
+    /// How many texts, hashes and values it keeps one by one.
+    pub(crate) fn pieces(&self) -> usize {
+        let PolicyContext {
+            enterprise_policies,
+            platform_policies,
+            app_policies,
+            function_policies,
+            deviations,
+        } = &self.policy_context;
+        let lists = [enterprise_policies, platform_policies, app_policies, function_policies];
+        let digests = self.metadata.as_ref().map_or(0, |metadata| metadata.policies.len());
+        self.labels.len()
+            + self.parents.len()
+            + self.added_taints.len()
+            + self.removed_taints.len()
+            + self.taints.len()
+            + lists.map(Vec::len).iter().sum::<usize>()
+            + 4 * deviations.len()
+            + digests
+            + self.departures.len()
+    }
+
     /// Reads a payload: canonical JSON with exactly the members of spec §2.
     ///
     /// # Errors

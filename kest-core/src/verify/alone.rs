@@ -30,7 +30,7 @@ impl Verifier {
         let mut proofs: Vec<Result<(), VerifyFailure>> = Vec::with_capacity(entries.len());
         let mut parsed: Vec<Option<Parsed>> = Vec::with_capacity(entries.len());
         for (jws, _) in entries {
-            let (entry, proof) = match parser.parse(jws) {
+            let (entry, proof) = match parser.parse(jws, None) {
                 Ok(entry) if self.options.skip_signatures => (Some(entry), Ok(())),
                 Ok(entry) => (Some(entry), Err(VerifyFailure::Signature)),
                 Err((_, failure)) => (None, Err(failure)),
@@ -95,7 +95,7 @@ fn prove(
                     }
                     let under = resolved.check(number, 0, member, jws);
                     if let (Ok(Some(key)), Some(remembered)) = (&under, &verifier.remembered) {
-                        remembered.good(member, *key, jws.len());
+                        remembered.good(member, *key);
                     }
                     say(*index, under.map(|_| ()));
                 }

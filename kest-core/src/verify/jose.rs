@@ -31,6 +31,14 @@ pub(super) struct Parsed {
     pub(super) good_under: Option<KeyPrint>,
 }
 
+impl Parsed {
+    /// Bytes that keeping it takes, about: its text, and what each piece of it takes by itself.
+    pub(super) fn weight(&self) -> usize {
+        const PIECE: usize = 96;
+        self.signed + self.entry.pieces().saturating_mul(PIECE)
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Header {
     pub(super) alg: Algorithm,

@@ -47,6 +47,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use self::jose::{Parsed, Parser};
+use self::key::KeyPrint;
 use self::signature::{Principals, Resolved, Trusted};
 use crate::entry::KestEntry;
 use crate::passport::Passport;
@@ -118,7 +119,7 @@ fn steps(
             tips => format!("every parent is there; {tips} tips"),
         });
     }
-    let Proof { certified, predated } = if verifier.options.skip_signatures {
+    let Proof { certified, predated, good } = if verifier.options.skip_signatures {
         skip_proof(report)
     } else {
         prove(&passport, &parsed, &principals, verifier, report)?
@@ -130,6 +131,14 @@ fn steps(
     if predated && report.time.verdict == Verdict::Pass {
         report.time = Axis::not_checked("entries are dated before their certificates (see the findings)");
     }
+    // What is refused for whatever reason pushes nothing out.
+    if let Some(remembered) = &verifier.remembered {
+        for (index, key) in good {
+            if let Some(parsed) = parsed.get(index) {
+                remembered.good(parsed, key);
+            }
+        }
+    }
     let passport = Passport::from_tips(links.tips.iter().filter_map(|tip| nodes.get(*tip)).cloned());
     let effective = nodes.iter().map(|node| Effective::of(node)).collect();
     let entries = parsed.into_iter().map(|parsed| parsed.entry).collect();
@@ -140,7 +149,11 @@ fn steps(
 struct Proof {
     certified: tips::Certified,
     predated: bool,
+    /// Entries whose signature was checked now, and the key.
+    good: Good,
 }
+
+type Good = Vec<(usize, KeyPrint)>;
 
 /// The fourth and the fifth step: who signed.
 fn prove(
@@ -153,7 +166,7 @@ fn prove(
     let at = |(index, step, failure)| (Some(index), step, failure);
     let resolved = signature::resolve(verifier, principals, parsed).map_err(at)?;
     report::identity(parsed, principals, &resolved, verifier, report);
-    check_signatures(passport, parsed, principals, &resolved, verifier)?;
+    let good = check_signatures(passport, parsed, principals, &resolved, verifier)?;
     let trusted = |principal: &usize| resolved.trusted.get(*principal);
     let mocked = principals.of.iter().filter(|p| matches!(trusted(p), Some(Trusted::Mock))).count();
     if mocked > 0 {
@@ -167,7 +180,7 @@ fn prove(
         (some, all) if some < all => tips::Certified::Some,
         (_, _) => tips::Certified::All,
     };
-    Ok(Proof { certified, predated: resolved.predated.is_some() })
+    Ok(Proof { certified, predated: resolved.predated.is_some(), good })
 }
 
 /// Of a passport that anybody may have made.
@@ -177,7 +190,7 @@ fn skip_proof(report: &mut Report) -> Proof {
         report.signatures = Axis::not_checked(what);
         report.identity = Axis::not_checked(format!("{what}: no principal is known to be who it says"));
     }
-    Proof { certified: tips::Certified::None, predated: false }
+    Proof { certified: tips::Certified::None, predated: false, good: Vec::new() }
 }
 
 /// What a thread made of its run of entries.
@@ -268,7 +281,7 @@ fn check_signatures(
     principals: &Principals<'_>,
     resolved: &Resolved,
     verifier: &Verifier,
-) -> Result<(), Failed> {
+) -> Result<Good, Failed> {
     // What was good before is no first failure, so it does not matter in which order that is found out.
     let left: Vec<usize> = (0..parsed.len())
         .filter(|index| match (parsed.get(*index), principals.of.get(*index)) {
@@ -283,17 +296,22 @@ fn check_signatures(
         else {
             return Err(VerifyFailure::Signature);
         };
-        let under = resolved.check(index, *principal, parsed, jws)?;
-        if let (Some(remembered), Some(key)) = (&verifier.remembered, under) {
-            remembered.good(parsed, key, jws.len());
+        resolved.check(index, *principal, parsed, jws)
+    };
+    let runs = parallel::runs(&left, threads, |_, part: &[usize]| {
+        let mut good = Good::new();
+        for index in part {
+            match check(*index) {
+                Ok(Some(key)) => good.push((*index, key)),
+                Ok(None) => {}
+                Err(failure) => return Err((Some(*index), Step::Signatures, failure)),
+            }
         }
-        Ok(())
-    };
-    let first_failure = |_, part: &[usize]| {
-        part.iter().find_map(|index| check(*index).err().map(|failure| (*index, failure)))
-    };
-    match parallel::runs(&left, threads, first_failure).into_iter().flatten().next() {
-        None => Ok(()),
-        Some((index, failure)) => Err((Some(index), Step::Signatures, failure)),
+        Ok(good)
+    });
+    let mut all = Good::new();
+    for run in runs {
+        all.append(&mut run?);
     }
+    Ok(all)
 }

@@ -31,7 +31,7 @@ use crate::keys::{Jwk, KeyError};
 /// [given it](super::VerifierBuilder::remember). A verification with it has the same verdict and the same report as
 /// one without.
 ///
-/// The text of an entry counts too: on average there is room for 4 KiB, so that of larger ones fewer are remembered.
+/// What an entry takes counts too: on average there is room for 4 KiB, so that of larger ones fewer are remembered.
 #[derive(Clone)]
 pub struct Remembered(Arc<Memory>);
 
@@ -42,7 +42,7 @@ struct Memory {
     keys: Mutex<Recent<Arc<Key>>>,
 }
 
-/// Text of an entry that counts as one.
+/// What an entry may take that counts as one.
 const ENTRY_BYTES: usize = 4_096;
 /// Entries of a part, from which on there are several.
 const PART: usize = 512;
@@ -94,12 +94,12 @@ impl Remembered {
         self.part(hash).is_some_and(|part| part.lock().knows(hash))
     }
 
-    /// Remembers that the signature of an entry is good under this key. `bytes`: of its text.
-    pub(super) fn good(&self, parsed: &Parsed, under: KeyPrint, bytes: usize) {
+    /// Remembers that the signature of an entry is good under this key.
+    pub(super) fn good(&self, parsed: &Parsed, under: KeyPrint) {
         let mut kept = parsed.clone();
         kept.good_under = Some(under);
         if let Some(part) = self.part(&parsed.hash) {
-            part.lock().insert(parsed.hash, kept, bytes);
+            part.lock().insert(parsed.hash, kept, parsed.weight());
         }
     }
 

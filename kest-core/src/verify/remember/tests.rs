@@ -51,7 +51,7 @@ fn believing(jws: &str, under: u8) -> Remembered {
     let limits = Limits::default();
     let parsed = Parser::new(&limits, false).parse(jws, None).unwrap();
     let remembered = Remembered::new(100);
-    remembered.good(&parsed, KeyPrint::of_spki(&jwk(under).to_spki()), jws.len());
+    remembered.good(&parsed, KeyPrint::of_spki(&jwk(under).to_spki()));
     remembered
 }
 
@@ -109,7 +109,7 @@ fn the_key_must_still_be_for_the_algorithm() {
     let limits = Limits::default();
     let text = forged();
     let parsed = Parser::new(&limits, false).parse(&text, None).unwrap();
-    remembered.good(&parsed, KeyPrint::of_spki(&p256.to_spki()), text.len());
+    remembered.good(&parsed, KeyPrint::of_spki(&p256.to_spki()));
     anchors.insert(PRINCIPAL, Jwks(vec![p256])).unwrap();
     let error = UnverifiedPassport::from_iter([forged()]).verify(&verifier(anchors)).unwrap_err();
     assert!(matches!(error.failure(), VerifyFailure::AlgorithmMismatch { .. }), "{error}");
@@ -148,7 +148,7 @@ fn a_mock_entry_is_never_remembered() {
     // Nor would it help.
     let limits = Limits::default();
     let parsed = Parser::new(&limits, true).parse(mock.as_str(), None).unwrap();
-    remembered.good(&parsed, KeyPrint::of_spki(&jwk(1).to_spki()), mock.as_str().len());
+    remembered.good(&parsed, KeyPrint::of_spki(&jwk(1).to_spki()));
     let error = verify(mock.as_str(), &[1], &remembered).unwrap_err();
     assert!(
         matches!((error.step(), error.failure()), (Step::Parse, VerifyFailure::MockNotAccepted)),
@@ -178,7 +178,7 @@ fn the_parts_together_keep_no_more_than_was_asked_for() {
         for number in 0..4_000_u32 {
             let mut parsed = parsed.clone();
             parsed.hash = sha256(&number.to_be_bytes());
-            remembered.good(&parsed, KeyPrint::of_spki(&[]), 1);
+            remembered.good(&parsed, KeyPrint::of_spki(&[]));
         }
         assert!(remembered.len() <= most, "{most}: {}", remembered.len());
         // Each part has at least its old generation, but for what rounding takes.
