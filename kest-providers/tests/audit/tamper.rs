@@ -132,6 +132,77 @@ fn a_writer_that_comes_upon_damage_goes_on_beside_it_and_says_so() {
     assert!(findings.iter().all(|finding| finding.place.to_string() == format!("{name}:4")), "{findings:?}");
 }
 
+#[test]
+fn a_damaged_last_line_stays_and_is_named_after_a_writer_has_come() {
+    use kest_core::audit::AuditSink as _;
+    let folder = files();
+    let last = segments(folder.path()).pop().unwrap();
+    let name = last.file_name().unwrap().to_str().unwrap().to_owned();
+    let whole = fs::read(&last).unwrap();
+    let begin = whole[..whole.len() - 1].iter().rposition(|b| *b == b'\n').unwrap() + 1;
+    let number = whole.iter().filter(|b| **b == b'\n').count();
+    let place = format!("{name}:{number}");
+    let form = (begin..begin + 8).chain(whole.len() - 80..whole.len());
+    let mut cases: Vec<Vec<u8>> = form
+        .map(|at| {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1;
+            bytes
+        })
+        .collect();
+    for zeroed in [1, 100, whole.len() - begin] {
+        let mut bytes = whole.clone();
+        let from = bytes.len() - zeroed;
+        bytes[from..].fill(0);
+        cases.push(bytes);
+    }
+    for (case, bytes) in cases.into_iter().enumerate() {
+        fs::write(&last, &bytes).unwrap();
+        first_is(&damage(&folder, Kind::File), kind_of(&bytes, &folder), &place);
+        let alone = read(&kest_providers::audit::Store::open(&last).unwrap()).1;
+        assert!(alone.iter().any(|finding| finding.kind.is_damage()), "case {case}: {alone:?}");
+        let sink = FileAudit::open(Kind::File.path(folder.path())).unwrap();
+        sink.append(&sample(&signer("c"), 99).record()).unwrap();
+        drop(sink);
+        assert_eq!(fs::read(&last).unwrap(), bytes, "case {case}: evidence is not touched");
+        let findings = damage(&folder, Kind::File);
+        assert!(!findings.is_empty(), "case {case}");
+        assert!(
+            findings.iter().all(|finding| finding.place.to_string() == place),
+            "case {case}: {findings:?}"
+        );
+        let after = segments(folder.path()).pop().unwrap();
+        assert_ne!(after, last, "case {case}");
+        fs::remove_file(after).unwrap();
+    }
+}
+
+/// Malformed or broken: which of them is the reader's to say, and damage it is.
+fn kind_of(bytes: &[u8], folder: &Folder) -> FindingKind {
+    let kind = damage(folder, Kind::File).first().expect("nothing was found").kind;
+    let allowed = [FindingKind::Malformed, FindingKind::Broken];
+    assert!(allowed.contains(&kind), "{kind:?}: {}", String::from_utf8_lossy(&bytes[bytes.len() - 90..]));
+    kind
+}
+
+#[test]
+fn a_torn_last_line_is_not_said_to_be_unacknowledged_where_another_segment_may_follow() {
+    let folder = files();
+    let first = segments(folder.path()).remove(0);
+    let whole = fs::read(&first).unwrap();
+    fs::write(&first, &whole[..whole.len() - 40]).unwrap();
+    let alone = read(&kest_providers::audit::Store::open(&first).unwrap()).1;
+    assert_eq!(alone.iter().map(|finding| finding.kind).collect::<Vec<_>>(), [FindingKind::Torn]);
+    assert!(!alone[0].detail.contains("acknowledged"), "{alone:?}");
+    let piped = kest_providers::audit::Scan::of_segment(fs::File::open(&first).unwrap());
+    let details = piped.filter_map(|seen| match seen.unwrap() {
+        kest_providers::audit::Seen::Finding(finding) => Some(finding.detail),
+        _ => None,
+    });
+    assert_eq!(details.collect::<Vec<_>>(), [alone[0].detail.clone()]);
+    assert!(!damage(&folder, Kind::File).is_empty());
+}
+
 #[cfg(feature = "sqlite")]
 #[test]
 fn an_edited_database_is_named() {

@@ -158,6 +158,74 @@ pub(in crate::audit) fn is_entry(line: &[u8]) -> bool {
     rest.get(digits..).is_some_and(|rest| rest.starts_with(JWS))
 }
 
+/// Whether that can be what is left of a line whose writing was cut short: its beginning, and nothing else. All that a
+/// kill within a write leaves after good lines is of this kind; anything else was damaged later.
+pub(in crate::audit) fn is_torn(rest: &[u8], before: &Link) -> bool {
+    let begins = [begins_entry(rest), begins_keys(rest), begins_head(rest)];
+    rest.len() <= LONGEST
+        && begins.contains(&Err(Stop::Short))
+        && read(rest, before).is_none_or(|(_, stated, fitting)| stated == fitting)
+}
+
+/// Why a line was not read further.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    /// It ends before its form does, or with it.
+    Short,
+    /// It has another form.
+    Other,
+}
+
+type Rest<'a> = Result<&'a [u8], Stop>;
+
+fn begins_entry(rest: &[u8]) -> Rest<'_> {
+    let rest = run(literal(rest, ENTRY)?, |b| b.is_ascii_digit())?;
+    let rest = run(literal(rest, JWS)?, |b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))?;
+    let rest = literal(literal(rest, b"\"")?, LINK)?;
+    let (hex, rest) = rest.split_at_checked(64).unwrap_or((rest, &[]));
+    match run(hex, |b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+        Ok(_) | Err(Stop::Other) => Err(Stop::Other),
+        Err(Stop::Short) if hex.len() < 64 => Err(Stop::Short),
+        Err(Stop::Short) => ended(literal(rest, END)?),
+    }
+}
+
+fn begins_keys(rest: &[u8]) -> Rest<'_> {
+    let rest = run(literal(rest, ENTRY)?, |b| b.is_ascii_digit())?;
+    begins_text(literal(rest, b",\"workload\":\"")?)
+}
+
+fn begins_head(rest: &[u8]) -> Rest<'_> {
+    begins_text(literal(rest, b"{\"v\":1,\"segment\":")?)
+}
+
+/// JSON as a writer leaves it, up to where the line ends.
+fn begins_text(rest: &[u8]) -> Rest<'_> {
+    let whole = std::str::from_utf8(rest).err().is_none_or(|error| error.error_len().is_none());
+    if !whole || rest.iter().any(|b| b.is_ascii_control()) {
+        return Err(Stop::Other);
+    }
+    let is_link = |at: &[u8]| at.strip_prefix(LINK).is_some_and(|at| at.get(..64).and_then(unhex).is_some());
+    let link = rest.windows(LINK.len() + 64).position(is_link);
+    match link.and_then(|at| rest.get(at + LINK.len() + 64..)) {
+        None => Err(Stop::Short),
+        Some(end) => ended(literal(end, END)?),
+    }
+}
+
+fn ended(rest: &[u8]) -> Rest<'_> {
+    Err(if rest.is_empty() { Stop::Short } else { Stop::Other })
+}
+
+fn literal<'a>(rest: &'a [u8], text: &[u8]) -> Rest<'a> {
+    rest.strip_prefix(text).ok_or(if text.starts_with(rest) { Stop::Short } else { Stop::Other })
+}
+
+fn run(rest: &[u8], fits: fn(u8) -> bool) -> Rest<'_> {
+    let end = rest.iter().position(|b| !fits(*b)).ok_or(Stop::Short)?;
+    rest.get(end..).ok_or(Stop::Short)
+}
+
 fn read_entry(text: &[u8]) -> Option<Line<'_>> {
     let rest = text.strip_prefix(ENTRY)?;
     let digits = rest.iter().position(|b| !b.is_ascii_digit())?;
@@ -178,6 +246,39 @@ fn read_entry(text: &[u8]) -> Option<Line<'_>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_beginning_of_a_line_is_torn_and_nothing_else() {
+        let mut entry = Vec::new();
+        let link = write_entry(&mut entry, &chain::START, 17, "a-b._c.d", &sha256(b"a-b._c.d"));
+        let keys = KeyRecord { workload: "spiffe://example.org/ü".into(), jwks: "{\"keys\":[]}".into() };
+        let (mut text, mut head) = (Vec::new(), Vec::new());
+        write_keys(&mut text, &chain::START, 17, &keys).unwrap();
+        let store = "00".repeat(16);
+        let prev = Prev { segment: 1, link: hex(&link), lines: 3, why: Why::Rotated };
+        let whole = Head { v: 1, segment: 2, store, created_ms: 5, oldest: 1, prev: Some(prev) };
+        write_head(&mut head, &link, &whole).unwrap();
+        for line in [entry, text, head] {
+            let line = line.strip_suffix(b"\n").unwrap();
+            for end in 0..=line.len() {
+                assert!(is_torn(&line[..end], &chain::START), "{end}");
+            }
+            let after = |byte| [line, &[byte]].concat();
+            for other in [after(b'\n'), after(b'x'), after(0), vec![0; 80], b"[".to_vec()] {
+                assert!(!is_torn(&other, &chain::START), "{}", String::from_utf8_lossy(&other));
+            }
+            for zeroed in 1..line.len() {
+                let mut other = line.to_vec();
+                other[zeroed..].fill(0);
+                assert!(!is_torn(&other, &chain::START), "{zeroed}");
+            }
+            let mut other = line.to_vec();
+            let last = other.len() - 3;
+            other[last] = if other[last] == b'0' { b'1' } else { b'0' };
+            assert!(!is_torn(&other, &chain::START), "another link");
+        }
+        assert!(!is_torn(&[ENTRY, &[b'1'; LONGEST]].concat(), &chain::START), "too long");
+    }
 
     #[test]
     fn what_is_written_is_read_and_nothing_else() {

@@ -21,7 +21,7 @@ use kest_core::error::AuditError;
 use kest_core::identity::BoxFuture;
 
 use self::disk::{Disk, RealDisk};
-pub(super) use self::line::{Head, LONGEST, Line, Why, is_entry, read as read_line};
+pub(super) use self::line::{Head, LONGEST, Line, Why, is_entry, is_torn, read as read_line};
 #[cfg(feature = "sqlite")]
 pub(super) use self::lock::{lock, now_ms};
 pub(super) use self::segments::{list as segments, name as segment_name};
@@ -171,8 +171,9 @@ impl FileAuditBuilder {
         self
     }
 
-    /// Opens the store, or begins one. A torn last line, as a killed process leaves it, is put into a file beside the
-    /// segment that ends in `.torn`: it was never acknowledged.
+    /// Opens the store, or begins one. The beginning of a last line, as a killed process leaves it, is put into a file
+    /// beside the segment that ends in `.torn`: it was never acknowledged. An end that is damaged in any other way
+    /// stays, and a new segment says so.
     ///
     /// # Errors
     /// When the folder cannot be written or another process writes there.

@@ -24,9 +24,9 @@ pub(super) struct Found {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Tail {
     Nothing,
-    /// The beginning of what was being written: no whole line is in it.
+    /// The beginning of the line that was being written.
     Torn(Vec<u8>),
-    /// Whole lines that do not follow from what stands before them.
+    /// Anything else: it may have been acknowledged.
     Damaged,
 }
 
@@ -59,11 +59,11 @@ pub(super) fn read(path: &Path) -> io::Result<Option<Found>> {
                 }
             }
             (_, Some(found)) => {
-                found.tail = tail(text, reader)?;
+                found.tail = tail(text, &before);
                 break;
             }
             (_, None) => {
-                return match tail(text, reader)? {
+                return match tail(text, &before) {
                     Tail::Damaged => Err(io::Error::new(
                         io::ErrorKind::InvalidData,
                         "its first line is damaged; run `kest audit verify`, then move the folder aside",
@@ -76,18 +76,8 @@ pub(super) fn read(path: &Path) -> io::Result<Option<Found>> {
     Ok(found)
 }
 
-fn tail(first: Vec<u8>, mut reader: BufReader<File>) -> io::Result<Tail> {
-    // A writer leaves at most a batch behind.
-    const MOST: u64 = 16 << 20;
-    let mut rest = first;
-    let read = reader.by_ref().take(MOST).read_to_end(&mut rest)?;
-    let more = read as u64 == MOST && !reader.fill_buf()?.is_empty();
-    let whole =
-        |line: &[u8]| line.strip_suffix(b"\n").is_some_and(|line| line::read(line, &chain::START).is_some());
-    if more || rest.split_inclusive(|b| *b == b'\n').any(whole) {
-        return Ok(Tail::Damaged);
-    }
-    Ok(Tail::Torn(rest))
+fn tail(rest: Vec<u8>, before: &Link) -> Tail {
+    if line::is_torn(&rest, before) { Tail::Torn(rest) } else { Tail::Damaged }
 }
 
 /// The head of a segment, if it is whole.

@@ -48,7 +48,8 @@ pub enum FindingKind {
     Damaged,
     /// Lines that were written when the device failed, and never acknowledged.
     Unacknowledged,
-    /// The last line is not whole: a writer is at work, or was killed and nobody has opened the store since.
+    /// The last line is no more than the beginning of one: a writer is at work, or was killed and nobody has opened the
+    /// store since. Of a segment that is read alone, its end may also have been cut off.
     Torn,
 }
 

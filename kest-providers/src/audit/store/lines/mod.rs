@@ -125,7 +125,7 @@ impl Lines {
             }
             let Some(segment) = &mut self.current else {
                 let path = self.rest.pop_front()?;
-                match Segment::open(path, self.rest.front().map(PathBuf::as_path)) {
+                match Segment::open(path, self.rest.front().map(PathBuf::as_path), !self.whole) {
                     Ok(segment) => self.current = Some(segment),
                     Err((path, error))
                         if error.kind() == io::ErrorKind::NotFound && self.was_retired(&path) => {}
@@ -242,7 +242,9 @@ impl Lines {
         let Some(head) = segment.head else {
             let place = Place::Line { segment: segment.name, line: 1 };
             let detail = "it has no head";
-            let kind = if segment.last { FindingKind::Torn } else { FindingKind::Malformed };
+            // A line that is there and no head was found already.
+            let kind =
+                if segment.last && segment.lines == 0 { FindingKind::Torn } else { FindingKind::Malformed };
             self.findings.push_back(Finding::new(place, kind, detail));
             return;
         };

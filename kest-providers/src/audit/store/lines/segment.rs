@@ -7,7 +7,7 @@ use std::io::{self, BufRead as _, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use crate::audit::chain::{self, Link};
-use crate::audit::file::{Head, LONGEST, Line, Why, read_line, segment_name};
+use crate::audit::file::{Head, LONGEST, Line, Why, is_torn, read_line, segment_name};
 use crate::audit::store::expected::Expected;
 use crate::audit::store::{Finding, FindingKind, Place, Stored, StoredKeys};
 
@@ -25,6 +25,8 @@ pub(super) struct Segment {
     /// The link after the last line vouched for.
     pub(super) vouched_link: Option<Link>,
     pub(super) last: bool,
+    /// Whether it is read without the segments around it: nobody knows whether another follows.
+    pub(super) alone: bool,
     pub(super) told_unacknowledged: bool,
     /// Bytes that were read.
     pub(super) read: u64,
@@ -54,7 +56,11 @@ pub(super) enum Step {
 }
 
 impl Segment {
-    pub(super) fn open(path: PathBuf, next: Option<&Path>) -> Result<Self, (PathBuf, io::Error)> {
+    pub(super) fn open(
+        path: PathBuf,
+        next: Option<&Path>,
+        alone: bool,
+    ) -> Result<Self, (PathBuf, io::Error)> {
         let prev = next.and_then(|next| head(next).ok().flatten()).and_then(|head| head.prev);
         let file = match File::open(&path) {
             Ok(file) => file,
@@ -63,12 +69,12 @@ impl Segment {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let vouched =
             prev.filter(|prev| segment_name(prev.segment) == name).map(|prev| (prev.lines, prev.why));
-        Ok(Self::new(path, name, Box::new(file), vouched, next.is_none()))
+        Ok(Self::new(path, name, Box::new(file), vouched, (next.is_none(), alone)))
     }
 
     /// One that comes through a pipe. Its head gives it its name.
     pub(super) fn piped(source: Box<dyn Read + Send>) -> Self {
-        Self::new(PathBuf::from(PIPED), PIPED.to_owned(), source, None, true)
+        Self::new(PathBuf::from(PIPED), PIPED.to_owned(), source, None, (true, true))
     }
 
     pub(super) fn is_unnamed(&self) -> bool {
@@ -80,7 +86,7 @@ impl Segment {
         name: String,
         source: Box<dyn Read + Send>,
         vouched: Option<(u64, Why)>,
-        last: bool,
+        (last, alone): (bool, bool),
     ) -> Self {
         Self {
             path,
@@ -92,6 +98,7 @@ impl Segment {
             vouched,
             vouched_link: None,
             last,
+            alone,
             told_unacknowledged: false,
             read: 0,
         }
@@ -116,9 +123,13 @@ impl Segment {
         let mut found = |kind, detail: &str| findings.push_back(Finding::new(place(), kind, detail));
         let Some(line) = text.strip_suffix(b"\n") else {
             let at_end = self.reader.fill_buf()?.is_empty();
-            if at_end && self.last {
+            if at_end && self.last && is_torn(&text, &self.link) {
                 self.lines -= 1;
-                found(FindingKind::Torn, "the last line is not whole, so it was never acknowledged");
+                let detail = match self.alone {
+                    false => "the last line is not whole, so it was never acknowledged",
+                    true => "the last line is not whole: a writer was cut short there, or the segment was",
+                };
+                found(FindingKind::Torn, detail);
                 return Ok(Step::End);
             }
             found(FindingKind::Malformed, "no line of an audit store");
