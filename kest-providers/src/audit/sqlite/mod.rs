@@ -108,7 +108,7 @@ impl SqliteAuditBuilder {
         self
     }
 
-    /// Entries that are older are deleted: never.
+    /// Entries that are older are deleted, when the store is opened, after writes, and when there is no room: never.
     pub fn retain_age(mut self, age: Duration) -> Self {
         self.retain_age = Some(age);
         self

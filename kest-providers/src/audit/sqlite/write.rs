@@ -35,6 +35,8 @@ pub(super) struct SqliteBackend {
     keys: Kept,
     denial_bytes: u64,
     retired: Option<Instant>,
+    /// How many entries retention has deleted.
+    deleted: u64,
     /// Whether what the database has may differ from `head`.
     stale: bool,
     /// Whether retention may have happened, although it said that it had not.
@@ -60,7 +62,7 @@ impl SqliteBackend {
             })
             .map_err(cannot)?;
         let denial_bytes = u64::try_from(denial_bytes).unwrap_or(u64::MAX);
-        Ok(Self {
+        let mut backend = Self {
             settings,
             db: Some(db),
             head,
@@ -69,15 +71,37 @@ impl SqliteBackend {
             keys: Kept::default(),
             denial_bytes,
             retired: None,
+            deleted: 0,
             stale: false,
             retiring: false,
             unsynced: false,
             lock,
-        })
+        };
+        backend.retire(backend.head.seq);
+        Ok(backend)
     }
 
     fn path(&self) -> PathBuf {
         self.settings.path.clone()
+    }
+
+    /// Deletes what is too old where there is no room, without regard to when that was done last. Whether there may be
+    /// room then.
+    fn makes_room(&mut self) -> bool {
+        const ROUNDS: usize = 8;
+        if self.settings.retain_age.is_none() || self.repair().is_err() {
+            return false;
+        }
+        let first = self.deleted;
+        for _ in 0..ROUNDS {
+            self.retired = None;
+            self.retire(self.head.seq);
+            // All of it is gone, or it failed.
+            if self.stale || self.retired.is_some() {
+                break;
+            }
+        }
+        self.deleted > first && !self.stale
     }
 
     /// Deletes what is too old and not after `last`, as its own transaction. It stays when that fails.
@@ -95,6 +119,7 @@ impl SqliteBackend {
             Ok(deleted) => {
                 // There is more: after the next batch.
                 self.retired = (deleted < retire::MOST).then(Instant::now);
+                self.deleted += deleted as u64;
                 if deleted > 0 {
                     tracing::info!(target: "kest", deleted, "audit entries older than `retain_age` were deleted");
                 }
@@ -237,7 +262,14 @@ impl Backend for SqliteBackend {
             self.repair()?;
         }
         let last = self.head.seq;
-        let written = self.insert(items, refused);
+        let mut written = self.insert(items, refused);
+        if written.as_ref().is_err_and(Failure::is_full) {
+            (self.names, self.keys, self.stale) = (HashMap::new(), Kept::default(), true);
+            if self.makes_room() {
+                refused.clear();
+                written = self.insert(items, refused);
+            }
+        }
         match &written {
             // What was just written stays, whatever the clock says.
             Ok(()) => self.retire(last),
