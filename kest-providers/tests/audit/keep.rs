@@ -285,6 +285,51 @@ fn receipts_of_denials_have_a_share_of_their_own() {
     sink.append(&sample(&signer, 900).record()).unwrap();
 }
 
+#[cfg(feature = "sqlite")]
+#[test]
+fn receipts_of_denials_never_take_the_room_of_entries() {
+    use kest_core::audit::AuditSink as _;
+    use kest_providers::audit::SqliteAudit;
+    let (most, signer) = (1 << 20, signer("a"));
+    let receipt = Says { operation: "pay", denied: true, ..Says::default() };
+    let entry = Says { operation: "pay", padding: 20_000, ..Says::default() };
+
+    let folder = Folder::new();
+    let sink = SqliteAudit::builder(Kind::Sqlite.path(folder.path())).max_bytes(most).open().unwrap();
+    let (mut bytes, mut number) = (0, 0);
+    let error = loop {
+        let sample = sample_of(&signer, number, &receipt);
+        match sink.append(&sample.record().denial()) {
+            Ok(()) => bytes += sample.jws.as_str().len() as u64,
+            Err(error) => break error,
+        }
+        number += 1;
+        assert!(bytes <= most / 8, "{bytes}");
+    };
+    assert_eq!(error.kind(), AuditErrorKind::Full);
+    assert!(error.to_string().contains("eighth"), "{error}");
+    sink.append(&sample_of(&signer, 5_000, &entry).record()).unwrap();
+
+    let folder = Folder::new();
+    let sink = SqliteAudit::builder(Kind::Sqlite.path(folder.path())).max_bytes(most).open().unwrap();
+    let (mut refused, mut after) = (0, 0);
+    for number in 0..1_000 {
+        if let Err(error) = sink.append(&sample_of(&signer, 2_000 + number, &receipt).record().denial()) {
+            assert!(error.to_string().contains("tenth"), "{error}");
+            refused += 1;
+        }
+        match sink.append(&sample_of(&signer, number, &entry).record()) {
+            Ok(()) => after += u64::from(refused > 0),
+            Err(error) => {
+                assert_eq!(error.kind(), AuditErrorKind::Full);
+                break;
+            }
+        }
+    }
+    assert!(refused > 0 && after > 0, "{refused} receipts refused, {after} entries after");
+    assert_eq!(read(&Kind::Sqlite.store(folder.path())).1, []);
+}
+
 #[test]
 fn what_is_no_entry_is_refused_where_it_must_be_filed() {
     #[cfg(feature = "sqlite")]

@@ -56,12 +56,7 @@ impl SqliteBackend {
         let cannot = |error| failure("read", &settings.path, error).opening();
         let head = Head::read(&db).map_err(cannot)?;
         let last_ms = last_received(&db, &head).map_err(cannot)?;
-        let denial_bytes: i64 = db
-            .query_row("SELECT coalesce(sum(length(jws)), 0) FROM entries WHERE denied = 1", [], |row| {
-                row.get(0)
-            })
-            .map_err(cannot)?;
-        let denial_bytes = u64::try_from(denial_bytes).unwrap_or(u64::MAX);
+        let denial_bytes = count_denials(&db).map_err(cannot)?;
         let mut backend = Self {
             settings,
             db: Some(db),
@@ -121,6 +116,8 @@ impl SqliteBackend {
                 self.retired = (deleted < retire::MOST).then(Instant::now);
                 self.deleted += deleted as u64;
                 if deleted > 0 {
+                    // Receipts were among them.
+                    self.denial_bytes = count_denials(db).unwrap_or(self.denial_bytes);
                     tracing::info!(target: "kest", deleted, "audit entries older than `retain_age` were deleted");
                 }
             }
@@ -144,7 +141,38 @@ impl SqliteBackend {
         }
     }
 
-    fn insert(&mut self, items: &[&Item], refused: &mut Vec<(usize, Failure)>) -> Result<(), Failure> {
+    /// Receipts of denials in a transaction of their own: what fails there is theirs alone.
+    fn insert_receipts(&mut self, receipts: &[(usize, &Item)], refused: &mut Vec<(usize, Failure)>) {
+        let path = self.path();
+        let before = refused.len();
+        let room = self
+            .db
+            .as_ref()
+            .ok_or_else(|| unsynced(&path))
+            .and_then(|db| has_spare_room(db).map_err(|error| failure("read", &path, error)));
+        let written = match room {
+            Ok(true) => self.insert(receipts, refused),
+            Ok(false) => {
+                let why = "receipts of denials leave the last tenth of `max_bytes` to entries";
+                let failure = Failure::new(AuditErrorKind::Full, why);
+                refused.extend(receipts.iter().map(|(index, _)| (*index, failure.clone())));
+                Ok(())
+            }
+            Err(failure) => Err(failure),
+        };
+        if let Err(failure) = written {
+            self.stale = true;
+            self.fails(&failure);
+            refused.truncate(before);
+            refused.extend(receipts.iter().map(|(index, _)| (*index, failure.clone())));
+        }
+    }
+
+    fn insert(
+        &mut self,
+        items: &[(usize, &Item)],
+        refused: &mut Vec<(usize, Failure)>,
+    ) -> Result<(), Failure> {
         let path = self.path();
         let Some(db) = &mut self.db else { return Err(unsynced(&path)) };
         let cannot = |error| failure("write to", &path, error);
@@ -160,15 +188,15 @@ impl SqliteBackend {
         }
         {
             let mut rows = Inserts::of(&tx).map_err(cannot)?;
-            for (index, item) in items.iter().enumerate() {
+            for (index, item) in items.iter().copied() {
                 let Some(columns) = item.columns.as_deref() else {
                     let failure = Failure::new(AuditErrorKind::Malformed, "an entry without columns");
                     refused.push((index, failure));
                     continue;
                 };
                 if item.kind == RecordKind::Denial {
-                    if denial_bytes + item.jws.len() as u64 > self.settings.denial_bytes {
-                        let why = "receipts of denials have taken all of `denial_bytes`";
+                    if denial_bytes + item.jws.len() as u64 > self.settings.most_denial_bytes() {
+                        let why = "receipts of denials have taken all of `denial_bytes`, or their eighth of `max_bytes`";
                         refused.push((index, Failure::new(AuditErrorKind::Full, why)));
                         continue;
                     }
@@ -262,17 +290,28 @@ impl Backend for SqliteBackend {
             self.repair()?;
         }
         let last = self.head.seq;
-        let mut written = self.insert(items, refused);
+        let all = items.iter().copied().enumerate();
+        let (receipts, entries): (Vec<_>, Vec<_>) =
+            all.partition(|(_, item)| item.kind == RecordKind::Denial);
+        let mut written = if entries.is_empty() { Ok(()) } else { self.insert(&entries, refused) };
         if written.as_ref().is_err_and(Failure::is_full) {
             (self.names, self.keys, self.stale) = (HashMap::new(), Kept::default(), true);
             if self.makes_room() {
                 refused.clear();
-                written = self.insert(items, refused);
+                written = self.insert(&entries, refused);
             }
         }
         match &written {
             // What was just written stays, whatever the clock says.
-            Ok(()) => self.retire(last),
+            Ok(()) => {
+                if !receipts.is_empty() {
+                    self.insert_receipts(&receipts, refused);
+                    refused.sort_by_key(|(index, _)| *index);
+                }
+                if !self.stale {
+                    self.retire(last);
+                }
+            }
             Err(failure) => {
                 self.stale = true;
                 self.fails(failure);
@@ -295,6 +334,7 @@ impl Backend for SqliteBackend {
             return Err(changed(&path));
         }
         self.last_ms = last_received(&db, &head).map_err(|error| failure("read", &path, error))?;
+        self.denial_bytes = count_denials(&db).map_err(|error| failure("read", &path, error))?;
         self.head = head;
         self.names.clear();
         self.keys = Kept::default();
@@ -316,6 +356,20 @@ impl Backend for SqliteBackend {
     fn batch_bytes(&self) -> usize {
         4 << 20
     }
+}
+
+fn count_denials(db: &Connection) -> rusqlite::Result<u64> {
+    let sql = "SELECT coalesce(sum(length(jws)), 0) FROM entries WHERE denied = 1";
+    let bytes: i64 = db.query_row(sql, [], |row| row.get(0))?;
+    Ok(u64::try_from(bytes).unwrap_or(u64::MAX))
+}
+
+/// Whether a tenth of the pages that may be used is free: receipts of denials leave that to entries.
+fn has_spare_room(db: &Connection) -> rusqlite::Result<bool> {
+    let number = |name: &str| db.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i64>(0));
+    let most = number("max_page_count")?;
+    let used = number("page_count")? - number("freelist_count")?;
+    Ok(most - used >= most / 10)
 }
 
 fn last_received(db: &Connection, head: &Head) -> rusqlite::Result<Option<u64>> {
