@@ -7,7 +7,7 @@ use std::sync::Arc;
 use clap::Args;
 use kest_core::entry::KestEntry;
 use kest_core::verify::{Verifier, VerifierBuilder, VerifyFailure};
-use kest_providers::audit::{Checked, Checks, Finding, Place, Scan, Stored};
+use kest_providers::audit::{Checked, Checks, Finding, FindingKind, Place, Scan, Stored};
 use serde::Serialize;
 
 use super::interrupt::Watch;
@@ -71,6 +71,8 @@ pub(crate) struct Answer {
     pub(crate) keys: &'static str,
     /// The running hash at the end.
     pub(crate) tip: Option<String>,
+    /// What retention has taken, as the store says.
+    pub(crate) retired: Option<String>,
     pub(crate) axes: Verdicts,
     pub(crate) findings: Vec<ShownFinding>,
     pub(crate) more_findings: u64,
@@ -139,8 +141,10 @@ pub(crate) fn run(
     let threads = options.threads.map(NonZeroUsize::get);
     let mut checks = scan.check(&builder.build(), threads).map_err(unreadable)?;
     let found = Found::of(&mut checks, &options.expect_tip, &watch);
-    let tip = checks.into_scan().and_then(|scan| scan.tip());
-    let report = Report { found, options, tip, name };
+    let scan = checks.into_scan();
+    let tip = scan.as_ref().and_then(Scan::tip);
+    let retired = scan.as_ref().and_then(Scan::retired);
+    let report = Report { found, options, tip, retired, name };
     let answer = report.answer();
     if json {
         out.json(&answer)?;
@@ -159,6 +163,8 @@ pub(crate) struct Found {
     pub(crate) damage: u64,
     /// Whether a running hash that was kept elsewhere was not come by.
     pub(crate) missed_tip: bool,
+    /// Whether nothing is left that such a running hash vouches for.
+    pub(crate) gone_tip: bool,
     /// Why it could not be read to its end.
     pub(crate) unread: Option<String>,
     pub(crate) findings: Vec<ShownFinding>,
@@ -205,8 +211,13 @@ impl Found {
         self.seen.findings += 1;
         let damage = finding.kind.is_damage();
         self.damage += u64::from(damage);
-        self.missed_tip |=
-            finding.place == Place::Store && expected.iter().any(|tip| finding.detail.contains(tip));
+        match finding.kind {
+            FindingKind::Gone => self.gone_tip = true,
+            _ => {
+                self.missed_tip |=
+                    finding.place == Place::Store && expected.iter().any(|tip| finding.detail.contains(tip));
+            }
+        }
         if self.findings.len() < LISTED {
             self.findings.push(ShownFinding {
                 place: finding.place.to_string(),

@@ -15,6 +15,7 @@ pub(crate) struct Report<'a> {
     pub(crate) found: Found,
     pub(crate) options: &'a Options,
     pub(crate) tip: Option<String>,
+    pub(crate) retired: Option<String>,
     pub(crate) name: String,
 }
 
@@ -53,7 +54,8 @@ impl Report<'_> {
                 "each entry was checked by itself; `kest audit export` and `kest verify` check what it follows from",
             ),
         };
-        let refused = axes.all().iter().any(|(_, axis)| axis.verdict == Verdict::Fail);
+        // What was asked for and cannot be answered is not accepted.
+        let refused = axes.all().iter().any(|(_, axis)| axis.verdict == Verdict::Fail) || self.found.gone_tip;
         let summary = self.summary(&axes, refused);
         let Found { seen, denials, findings, failures, .. } = self.found;
         Answer {
@@ -63,6 +65,7 @@ impl Report<'_> {
             entries: seen.entries,
             denials,
             keys: if self.options.stored_keys { "of the store itself" } else { "trusted" },
+            retired: self.retired,
             tip: self.tip.filter(|_| seen.entries > 0),
             axes,
             more_findings: seen.findings - findings.len() as u64,
@@ -116,7 +119,26 @@ impl Report<'_> {
         if self.found.unread.is_some() {
             return axis(Verdict::NotChecked, "not all of the store was read");
         }
-        axis(Verdict::Pass, "the store has all that it had when the expected running hash was kept")
+        if self.found.gone_tip {
+            return axis(
+                Verdict::NotChecked,
+                "nothing is left of what a running hash that was kept elsewhere vouches for; expect a later one",
+            );
+        }
+        if self.found.damage > 0 {
+            return axis(
+                Verdict::NotChecked,
+                "the running hash that was kept elsewhere is in it, and the store is damaged",
+            );
+        }
+        let but = match &self.retired {
+            None => String::new(),
+            Some(retired) => format!(", but for what retention says that it took: {retired}"),
+        };
+        axis(
+            Verdict::Pass,
+            format!("the store has all that it had when the expected running hash was kept{but}"),
+        )
     }
 
     fn summary(&self, axes: &Verdicts, refused: bool) -> String {
@@ -185,6 +207,13 @@ pub(crate) fn human(out: Out, answer: &Answer) -> String {
         if more > 0 {
             page.push_str(&format!("              and {} more {what}\n", grouped(more)));
         }
+    }
+    if let Some(retired) = &answer.retired {
+        page.push_str(&format!(
+            "{:<13} {} (by retention, as the store says)\n",
+            "gone",
+            text::message(retired)
+        ));
     }
     if let Some(tip) = &answer.tip {
         page.push_str(&format!("{:<13} {tip}\n", "tip"));

@@ -66,6 +66,26 @@ fn the_tip_kept_elsewhere_finds_an_end_that_was_cut_off() {
 }
 
 #[test]
+fn a_tip_that_the_store_only_claims_is_not_accepted() {
+    let shop = Shop::new();
+    let folder = shop.write();
+    let tip = verify(&folder, "audit.db", &["--json"]).json()["tip"].as_str().unwrap().to_owned();
+    edit_rows(
+        &folder,
+        "INSERT INTO retired(after_seq, at_ms, first_seq, first_link) SELECT seq, 1, seq, link FROM head; \
+         UPDATE head SET first_seq = seq, first_link = link; DELETE FROM entries; DELETE FROM taints",
+    );
+    let run = verify(&folder, "audit.db", &["--expect-tip", &tip]);
+    assert_eq!(run.code, 1, "{}", run.stdout);
+    assert!(run.stdout.contains("completeness  not checked  nothing is left"), "{}", run.stdout);
+    assert!(run.stdout.contains("gone          entries 1 to 5 (by retention"), "{}", run.stdout);
+    let answer = verify(&folder, "audit.db", &["--expect-tip", &tip, "--json"]).json();
+    assert_eq!((&answer["accepted"], &answer["retired"]), (&json!(false), &json!("entries 1 to 5")));
+    let kinds = answer["findings"].as_array().unwrap();
+    assert!(kinds.iter().any(|finding| finding["kind"] == json!("gone")), "{kinds:?}");
+}
+
+#[test]
 fn tampering_is_found_and_its_place_named() {
     let shop = Shop::new();
     // The head, the keys, then entries 0 to 4.

@@ -80,6 +80,12 @@ impl Failure {
         self
     }
 
+    /// Whether there was no room.
+    #[cfg(feature = "sqlite")]
+    pub(super) fn is_full(&self) -> bool {
+        self.kind == AuditErrorKind::Full
+    }
+
     /// The same, of a flush that failed.
     #[cfg(feature = "sqlite")]
     pub(super) fn mark_unsynced(self) -> Self {

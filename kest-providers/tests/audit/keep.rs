@@ -210,6 +210,63 @@ fn a_full_store_refuses_and_keeps_what_it_has() {
 }
 
 #[test]
+fn a_full_store_frees_itself_of_what_is_too_old() {
+    let (age, most) = (Duration::from_millis(400), 1 << 20);
+    for kind in KINDS {
+        let folder = Folder::new();
+        let path = kind.path(folder.path());
+        let open = || -> std::sync::Arc<dyn kest_core::audit::AuditSink> {
+            match kind {
+                // Segments are never ended by age: without room for more none would be.
+                Kind::File => std::sync::Arc::new(
+                    FileAudit::builder(&path)
+                        .max_bytes(most)
+                        .retain_age(age)
+                        .rotate_age(age * 10_000)
+                        .open()
+                        .unwrap(),
+                ),
+                #[cfg(feature = "sqlite")]
+                Kind::Sqlite => std::sync::Arc::new(
+                    kest_providers::audit::SqliteAudit::builder(&path)
+                        .max_bytes(most)
+                        .retain_age(age)
+                        .open()
+                        .unwrap(),
+                ),
+            }
+        };
+        let signer = signer("a");
+        let says = Says { operation: "pay", padding: 20_000, ..Says::default() };
+        let sink = open();
+        let deadline = std::time::Instant::now() + Duration::from_secs(60);
+        let (mut kept, mut refused) = (0, 0);
+        while kept < 150 {
+            match sink.append(&sample_of(&signer, kept, &says).record()) {
+                Ok(()) => kept += 1,
+                Err(error) => {
+                    assert_eq!(error.kind(), AuditErrorKind::Full, "{kind:?}: {error}");
+                    refused += 1;
+                }
+            }
+            assert!(std::time::Instant::now() < deadline, "{kind:?}: {kept} kept, {refused} refused");
+        }
+        assert_eq!(read(&kind.store(folder.path())).1, [], "{kind:?}");
+        drop(sink);
+        // Opening does the same: what is left after a while is young.
+        let until = std::time::Instant::now() + age * 2;
+        while std::time::Instant::now() < until {
+            thread::yield_now();
+        }
+        let before = read(&kind.store(folder.path())).0.len();
+        drop(open());
+        let (entries, findings) = read(&kind.store(folder.path()));
+        assert_eq!(findings, [], "{kind:?}");
+        assert!(entries.len() < before, "{kind:?}: {} of {before} are left", entries.len());
+    }
+}
+
+#[test]
 fn receipts_of_denials_have_a_share_of_their_own() {
     use kest_core::audit::AuditSink as _;
     let folder = Folder::new();
@@ -226,6 +283,51 @@ fn receipts_of_denials_have_a_share_of_their_own() {
     assert_eq!(error.kind(), AuditErrorKind::Full);
     assert!(kept >= 1 && kept * 1_500 < 40_000 / 4, "{kept}");
     sink.append(&sample(&signer, 900).record()).unwrap();
+}
+
+#[cfg(feature = "sqlite")]
+#[test]
+fn receipts_of_denials_never_take_the_room_of_entries() {
+    use kest_core::audit::AuditSink as _;
+    use kest_providers::audit::SqliteAudit;
+    let (most, signer) = (1 << 20, signer("a"));
+    let receipt = Says { operation: "pay", denied: true, ..Says::default() };
+    let entry = Says { operation: "pay", padding: 20_000, ..Says::default() };
+
+    let folder = Folder::new();
+    let sink = SqliteAudit::builder(Kind::Sqlite.path(folder.path())).max_bytes(most).open().unwrap();
+    let (mut bytes, mut number) = (0, 0);
+    let error = loop {
+        let sample = sample_of(&signer, number, &receipt);
+        match sink.append(&sample.record().denial()) {
+            Ok(()) => bytes += sample.jws.as_str().len() as u64,
+            Err(error) => break error,
+        }
+        number += 1;
+        assert!(bytes <= most / 8, "{bytes}");
+    };
+    assert_eq!(error.kind(), AuditErrorKind::Full);
+    assert!(error.to_string().contains("eighth"), "{error}");
+    sink.append(&sample_of(&signer, 5_000, &entry).record()).unwrap();
+
+    let folder = Folder::new();
+    let sink = SqliteAudit::builder(Kind::Sqlite.path(folder.path())).max_bytes(most).open().unwrap();
+    let (mut refused, mut after) = (0, 0);
+    for number in 0..1_000 {
+        if let Err(error) = sink.append(&sample_of(&signer, 2_000 + number, &receipt).record().denial()) {
+            assert!(error.to_string().contains("tenth"), "{error}");
+            refused += 1;
+        }
+        match sink.append(&sample_of(&signer, number, &entry).record()) {
+            Ok(()) => after += u64::from(refused > 0),
+            Err(error) => {
+                assert_eq!(error.kind(), AuditErrorKind::Full);
+                break;
+            }
+        }
+    }
+    assert!(refused > 0 && after > 0, "{refused} receipts refused, {after} entries after");
+    assert_eq!(read(&Kind::Sqlite.store(folder.path())).1, []);
 }
 
 #[test]

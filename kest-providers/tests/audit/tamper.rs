@@ -262,6 +262,53 @@ fn an_edited_database_is_named() {
 
 #[cfg(feature = "sqlite")]
 #[test]
+fn a_row_with_values_that_no_sink_writes_is_named_and_the_rest_is_read() {
+    use rusqlite_probe::change;
+
+    // What is changed, the first finding, its place, and how many entries are still read.
+    let cases: [(&str, FindingKind, &str, usize); 8] = [
+        ("UPDATE entries SET trust = 300 WHERE seq = 7", FindingKind::Columns, "entry 7", 20),
+        ("UPDATE entries SET hash = x'00' WHERE seq = 7", FindingKind::Malformed, "entry 7", 20),
+        ("UPDATE entries SET chain = x'' WHERE seq = 20", FindingKind::Malformed, "entry 20", 20),
+        (
+            "UPDATE entries SET jws = CAST(x'ff2e' AS TEXT) WHERE seq = 7",
+            FindingKind::Malformed,
+            "entry 7",
+            19,
+        ),
+        (
+            "UPDATE entries SET jws = CAST(zeroblob(1048577) AS TEXT) WHERE seq = 7",
+            FindingKind::Malformed,
+            "entry 7",
+            19,
+        ),
+        (
+            "UPDATE entries SET entry_id = CAST(x'ff' AS TEXT) WHERE seq = 7",
+            FindingKind::Columns,
+            "entry 7",
+            20,
+        ),
+        ("UPDATE keys SET jwks = CAST(x'ff' AS TEXT) WHERE seq = 1", FindingKind::Malformed, "keys 1", 20),
+        ("UPDATE keys SET chain = x'00' WHERE seq = 1", FindingKind::Broken, "keys 1", 20),
+    ];
+    for (sql, kind, place, left) in cases {
+        let folder = Folder::new();
+        {
+            let (a, sink) = (signer("a"), Kind::Sqlite.open(folder.path()).unwrap());
+            for number in 0..20 {
+                sink.append(&sample(&a, number).record()).unwrap();
+            }
+        }
+        change(&Kind::Sqlite.path(folder.path()), sql);
+        let (entries, findings) = read(&Kind::Sqlite.store(folder.path()));
+        assert_eq!(entries.len(), left, "{sql}: {findings:?}");
+        first_is(&findings, kind, place);
+        assert_eq!(findings.len(), 1, "{sql}: {findings:?}");
+    }
+}
+
+#[cfg(feature = "sqlite")]
+#[test]
 fn other_databases_and_newer_stores_are_refused() {
     use kest_core::error::AuditErrorKind;
     use rusqlite_probe::change;

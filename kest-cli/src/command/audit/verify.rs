@@ -37,7 +37,7 @@ Examples:
   kest audit verify audit.db --bundle bundles.json --expect-tip 5f2c…
   zcat 0000000001.jsonl.gz | kest audit verify - --anchors anchors.json
 
-Exit codes: 0 accepted, 1 damaged or an entry fails, 2 usage error or unreadable input, 130 interrupted (Ctrl-C).";
+Exit codes: 0 accepted, 1 damaged, an entry fails or an expected tip is not met, 2 usage error or unreadable input, 130 interrupted (Ctrl-C).";
 
 impl Verify {
     /// # Errors

@@ -147,7 +147,8 @@ impl FileAuditBuilder {
         self
     }
 
-    /// Segments whose entries are all older go when a new one is begun: never.
+    /// Segments whose entries are all older go when a new one is begun: never. Where there are such, one is begun when
+    /// the store is opened, and when `max_bytes` is reached.
     pub fn retain_age(mut self, age: Duration) -> Self {
         self.retain_age = Some(age);
         self

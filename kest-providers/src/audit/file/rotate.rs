@@ -69,13 +69,17 @@ impl<D: Disk> FileBackend<D> {
             // The one that is ended and the new one are there too.
             (self.older.len() + 2).saturating_sub(keep as usize).min(self.older.len())
         });
-        let by_age = self.settings.retain_age.map_or(0, |age| {
+        by_count.max(self.too_old(now_ms))
+    }
+
+    /// How many of the older segments have entries older than `retain_age` alone.
+    pub(super) fn too_old(&self, now_ms: u64) -> usize {
+        self.settings.retain_age.map_or(0, |age| {
             let too_old = |from: u64| Duration::from_millis(now_ms.saturating_sub(from)) > age;
             // All entries of a segment are older than the segment after it.
             let ends = self.older.iter().skip(1).map(|next| next.created_ms).chain([self.segment.created_ms]);
             ends.take_while(|end| too_old(*end)).count().min(self.older.len())
-        });
-        by_count.max(by_age)
+        })
     }
 
     /// Deletes whole segments, after the new head that says so.

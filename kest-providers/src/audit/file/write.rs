@@ -111,6 +111,9 @@ impl<D: Disk> FileBackend<D> {
         if backend.fault.is_some() {
             backend.repair().map_err(Failure::opening)?;
         }
+        if backend.too_old(now_ms()) > 0 {
+            backend.rotate(Why::Rotated).map_err(Failure::opening)?;
+        }
         Ok(backend)
     }
 
@@ -128,6 +131,12 @@ impl<D: Disk> Backend for FileBackend<D> {
         let received_ms = now_ms();
         let bytes: u64 = items.iter().map(|item| item.size() as u64).sum();
         if self.is_due(bytes, received_ms) {
+            self.rotate(Why::Rotated)?;
+        }
+        let keys: u64 = items.iter().map(|item| item.keys.size() as u64).sum();
+        let full = self.settings.max_bytes.is_some_and(|most| self.total() + bytes + keys > most);
+        if full && self.too_old(received_ms) > 0 {
+            // The next head says what goes, and then there is room.
             self.rotate(Why::Rotated)?;
         }
         let room = self.settings.max_bytes.map(|most| most.saturating_sub(self.total()));

@@ -108,7 +108,7 @@ impl SqliteAuditBuilder {
         self
     }
 
-    /// Entries that are older are deleted: never.
+    /// Entries that are older are deleted, when the store is opened, after writes, and when there is no room: never.
     pub fn retain_age(mut self, age: Duration) -> Self {
         self.retain_age = Some(age);
         self
@@ -120,7 +120,8 @@ impl SqliteAuditBuilder {
         self
     }
 
-    /// The most bytes of receipts of denials that are kept: 64 MiB.
+    /// The most bytes of receipts of denials that are kept: 64 MiB, and never more than an eighth of
+    /// [`Self::max_bytes`]. They leave the last tenth of that to entries.
     pub fn denial_bytes(mut self, bytes: u64) -> Self {
         self.denial_bytes = bytes;
         self
@@ -136,6 +137,10 @@ impl SqliteAuditBuilder {
     pub fn queue_bytes(mut self, bytes: usize) -> Self {
         self.queue_bytes = bytes;
         self
+    }
+
+    fn most_denial_bytes(&self) -> u64 {
+        self.denial_bytes.min(self.max_bytes.map_or(u64::MAX, |most| most / 8))
     }
 
     /// Opens the database, or creates it. What a killed process left in the log is taken over or undone by SQLite.

@@ -35,6 +35,8 @@ pub(super) struct SqliteBackend {
     keys: Kept,
     denial_bytes: u64,
     retired: Option<Instant>,
+    /// How many entries retention has deleted.
+    deleted: u64,
     /// Whether what the database has may differ from `head`.
     stale: bool,
     /// Whether retention may have happened, although it said that it had not.
@@ -54,13 +56,8 @@ impl SqliteBackend {
         let cannot = |error| failure("read", &settings.path, error).opening();
         let head = Head::read(&db).map_err(cannot)?;
         let last_ms = last_received(&db, &head).map_err(cannot)?;
-        let denial_bytes: i64 = db
-            .query_row("SELECT coalesce(sum(length(jws)), 0) FROM entries WHERE denied = 1", [], |row| {
-                row.get(0)
-            })
-            .map_err(cannot)?;
-        let denial_bytes = u64::try_from(denial_bytes).unwrap_or(u64::MAX);
-        Ok(Self {
+        let denial_bytes = count_denials(&db).map_err(cannot)?;
+        let mut backend = Self {
             settings,
             db: Some(db),
             head,
@@ -69,15 +66,37 @@ impl SqliteBackend {
             keys: Kept::default(),
             denial_bytes,
             retired: None,
+            deleted: 0,
             stale: false,
             retiring: false,
             unsynced: false,
             lock,
-        })
+        };
+        backend.retire(backend.head.seq);
+        Ok(backend)
     }
 
     fn path(&self) -> PathBuf {
         self.settings.path.clone()
+    }
+
+    /// Deletes what is too old where there is no room, without regard to when that was done last. Whether there may be
+    /// room then.
+    fn makes_room(&mut self) -> bool {
+        const ROUNDS: usize = 8;
+        if self.settings.retain_age.is_none() || self.repair().is_err() {
+            return false;
+        }
+        let first = self.deleted;
+        for _ in 0..ROUNDS {
+            self.retired = None;
+            self.retire(self.head.seq);
+            // All of it is gone, or it failed.
+            if self.stale || self.retired.is_some() {
+                break;
+            }
+        }
+        self.deleted > first && !self.stale
     }
 
     /// Deletes what is too old and not after `last`, as its own transaction. It stays when that fails.
@@ -95,7 +114,10 @@ impl SqliteBackend {
             Ok(deleted) => {
                 // There is more: after the next batch.
                 self.retired = (deleted < retire::MOST).then(Instant::now);
+                self.deleted += deleted as u64;
                 if deleted > 0 {
+                    // Receipts were among them.
+                    self.denial_bytes = count_denials(db).unwrap_or(self.denial_bytes);
                     tracing::info!(target: "kest", deleted, "audit entries older than `retain_age` were deleted");
                 }
             }
@@ -119,7 +141,38 @@ impl SqliteBackend {
         }
     }
 
-    fn insert(&mut self, items: &[&Item], refused: &mut Vec<(usize, Failure)>) -> Result<(), Failure> {
+    /// Receipts of denials in a transaction of their own: what fails there is theirs alone.
+    fn insert_receipts(&mut self, receipts: &[(usize, &Item)], refused: &mut Vec<(usize, Failure)>) {
+        let path = self.path();
+        let before = refused.len();
+        let room = self
+            .db
+            .as_ref()
+            .ok_or_else(|| unsynced(&path))
+            .and_then(|db| has_spare_room(db).map_err(|error| failure("read", &path, error)));
+        let written = match room {
+            Ok(true) => self.insert(receipts, refused),
+            Ok(false) => {
+                let why = "receipts of denials leave the last tenth of `max_bytes` to entries";
+                let failure = Failure::new(AuditErrorKind::Full, why);
+                refused.extend(receipts.iter().map(|(index, _)| (*index, failure.clone())));
+                Ok(())
+            }
+            Err(failure) => Err(failure),
+        };
+        if let Err(failure) = written {
+            self.stale = true;
+            self.fails(&failure);
+            refused.truncate(before);
+            refused.extend(receipts.iter().map(|(index, _)| (*index, failure.clone())));
+        }
+    }
+
+    fn insert(
+        &mut self,
+        items: &[(usize, &Item)],
+        refused: &mut Vec<(usize, Failure)>,
+    ) -> Result<(), Failure> {
         let path = self.path();
         let Some(db) = &mut self.db else { return Err(unsynced(&path)) };
         let cannot = |error| failure("write to", &path, error);
@@ -135,15 +188,15 @@ impl SqliteBackend {
         }
         {
             let mut rows = Inserts::of(&tx).map_err(cannot)?;
-            for (index, item) in items.iter().enumerate() {
+            for (index, item) in items.iter().copied() {
                 let Some(columns) = item.columns.as_deref() else {
                     let failure = Failure::new(AuditErrorKind::Malformed, "an entry without columns");
                     refused.push((index, failure));
                     continue;
                 };
                 if item.kind == RecordKind::Denial {
-                    if denial_bytes + item.jws.len() as u64 > self.settings.denial_bytes {
-                        let why = "receipts of denials have taken all of `denial_bytes`";
+                    if denial_bytes + item.jws.len() as u64 > self.settings.most_denial_bytes() {
+                        let why = "receipts of denials have taken all of `denial_bytes`, or their eighth of `max_bytes`";
                         refused.push((index, Failure::new(AuditErrorKind::Full, why)));
                         continue;
                     }
@@ -237,10 +290,28 @@ impl Backend for SqliteBackend {
             self.repair()?;
         }
         let last = self.head.seq;
-        let written = self.insert(items, refused);
+        let all = items.iter().copied().enumerate();
+        let (receipts, entries): (Vec<_>, Vec<_>) =
+            all.partition(|(_, item)| item.kind == RecordKind::Denial);
+        let mut written = if entries.is_empty() { Ok(()) } else { self.insert(&entries, refused) };
+        if written.as_ref().is_err_and(Failure::is_full) {
+            (self.names, self.keys, self.stale) = (HashMap::new(), Kept::default(), true);
+            if self.makes_room() {
+                refused.clear();
+                written = self.insert(&entries, refused);
+            }
+        }
         match &written {
             // What was just written stays, whatever the clock says.
-            Ok(()) => self.retire(last),
+            Ok(()) => {
+                if !receipts.is_empty() {
+                    self.insert_receipts(&receipts, refused);
+                    refused.sort_by_key(|(index, _)| *index);
+                }
+                if !self.stale {
+                    self.retire(last);
+                }
+            }
             Err(failure) => {
                 self.stale = true;
                 self.fails(failure);
@@ -263,6 +334,7 @@ impl Backend for SqliteBackend {
             return Err(changed(&path));
         }
         self.last_ms = last_received(&db, &head).map_err(|error| failure("read", &path, error))?;
+        self.denial_bytes = count_denials(&db).map_err(|error| failure("read", &path, error))?;
         self.head = head;
         self.names.clear();
         self.keys = Kept::default();
@@ -284,6 +356,20 @@ impl Backend for SqliteBackend {
     fn batch_bytes(&self) -> usize {
         4 << 20
     }
+}
+
+fn count_denials(db: &Connection) -> rusqlite::Result<u64> {
+    let sql = "SELECT coalesce(sum(length(jws)), 0) FROM entries WHERE denied = 1";
+    let bytes: i64 = db.query_row(sql, [], |row| row.get(0))?;
+    Ok(u64::try_from(bytes).unwrap_or(u64::MAX))
+}
+
+/// Whether a tenth of the pages that may be used is free: receipts of denials leave that to entries.
+fn has_spare_room(db: &Connection) -> rusqlite::Result<bool> {
+    let number = |name: &str| db.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i64>(0));
+    let most = number("max_page_count")?;
+    let used = number("page_count")? - number("freelist_count")?;
+    Ok(most - used >= most / 10)
 }
 
 fn last_received(db: &Connection, head: &Head) -> rusqlite::Result<Option<u64>> {

@@ -7,7 +7,14 @@ use crate::audit::chain::{Link, hex, unhex};
 
 /// Those that a scan has not come by yet.
 #[derive(Debug, Default)]
-pub(super) struct Expected(Vec<Link>);
+pub(super) struct Expected(Vec<Awaited>);
+
+#[derive(Debug)]
+struct Awaited {
+    link: Link,
+    /// Whether the store says that it stood right before what is left.
+    at_edge: bool,
+}
 
 impl Expected {
     pub(super) fn add(&mut self, tip: &str) -> Result<(), AuditError> {
@@ -17,24 +24,41 @@ impl Expected {
                 format!("`{}` is no SHA-256 in lowercase hex (64 digits)", tip.escape_debug()),
             )
         })?;
-        self.0.push(link);
+        self.0.push(Awaited { link, at_edge: false });
         Ok(())
     }
 
+    /// Comes by a link that was computed from something that was read.
     pub(super) fn pass(&mut self, link: &Link) {
         if !self.0.is_empty() {
-            self.0.retain(|expected| expected != link);
+            self.0.retain(|awaited| awaited.link != *link);
+        }
+    }
+
+    /// Comes by a link that the store only claims: nothing that it covers was read.
+    pub(super) fn begins_after(&mut self, link: &Link) {
+        for awaited in &mut self.0 {
+            awaited.at_edge |= awaited.link == *link;
         }
     }
 
     /// At the end.
     pub(super) fn missed(&mut self) -> Option<Finding> {
-        let link = self.0.pop()?;
-        let detail = format!(
-            "the running hash `{}` that was kept elsewhere is nowhere in it: its end was cut off, entries were \
-             changed, or retention has deleted the place",
-            hex(&link)
-        );
-        Some(Finding::new(Place::Store, FindingKind::Missing, detail))
+        let Awaited { link, at_edge } = self.0.pop()?;
+        let link = hex(&link);
+        let (kind, detail) = if at_edge {
+            let detail = format!(
+                "the running hash `{link}` that was kept elsewhere is what the store says stood before the first that \
+                 is left: nothing that it vouches for is there any more, so it proves nothing"
+            );
+            (FindingKind::Gone, detail)
+        } else {
+            let detail = format!(
+                "the running hash `{link}` that was kept elsewhere is nowhere in it: its end was cut off, entries were \
+                 changed, or retention has deleted the place"
+            );
+            (FindingKind::Missing, detail)
+        };
+        Some(Finding::new(Place::Store, kind, detail))
     }
 }

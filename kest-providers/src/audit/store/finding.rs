@@ -48,6 +48,9 @@ pub enum FindingKind {
     Damaged,
     /// Lines that were written when the device failed, and never acknowledged.
     Unacknowledged,
+    /// All that a running hash that was kept elsewhere vouches for is gone, so that it cannot be looked for: whether
+    /// retention took it, only the store itself says.
+    Gone,
     /// The last line is no more than the beginning of one: a writer is at work, or was killed and nobody has opened the
     /// store since. Of a segment that is read alone, its end may also have been cut off.
     Torn,
@@ -59,7 +62,7 @@ impl FindingKind {
     pub fn is_damage(self) -> bool {
         match self {
             Self::Broken | Self::Malformed | Self::Missing | Self::Columns | Self::Damaged => true,
-            Self::Unacknowledged | Self::Torn => false,
+            Self::Unacknowledged | Self::Gone | Self::Torn => false,
         }
     }
 }

@@ -240,6 +240,9 @@ impl Scan {
     /// Looks for a running hash that was kept elsewhere ([`Self::tip`] of an earlier scan). If the store does not come
     /// by it, its end was cut off, or what stands before was changed by somebody who did the sums anew: a finding.
     ///
+    /// It counts as met where it comes out of a line or row that was read. If it is only what the store says stood
+    /// before its beginning, nothing is left to compare it with: [`FindingKind::Gone`].
+    ///
     /// # Errors
     /// When `tip` is no SHA-256 in lowercase hex.
     pub fn expecting(mut self, tip: &str) -> Result<Self, AuditError> {
@@ -257,6 +260,17 @@ impl Scan {
             Steps::Rows(rows) => rows.link(),
         };
         link.map(|link| hex(&link))
+    }
+
+    /// What retention has taken, as the store itself says, in words: known at the end of the scan. None where nothing
+    /// was taken.
+    #[must_use]
+    pub fn retired(&self) -> Option<String> {
+        match &self.steps {
+            Steps::Lines(lines) => lines.retired(),
+            #[cfg(feature = "sqlite")]
+            Steps::Rows(rows) => rows.retired(),
+        }
     }
 
     /// Goes on with each entry checked by itself, on `threads` threads: as many as there are cores.

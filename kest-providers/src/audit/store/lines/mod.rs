@@ -11,7 +11,7 @@ use kest_core::error::{AuditError, AuditErrorKind};
 
 use self::segment::{Segment, Step, head};
 use super::{Expected, Finding, FindingKind, Place, Seen, Stored, StoredKeys, unreadable};
-use crate::audit::chain::{Link, START, hex};
+use crate::audit::chain::{Link, START, hex, unhex};
 use crate::audit::file::{Head, LONGEST, Line, Why, is_entry, read_line, segment_name, segments};
 
 #[derive(Debug)]
@@ -29,6 +29,8 @@ pub(super) struct Lines {
     waiting: Option<Stored>,
     /// The oldest segment that must be there, by the newest head.
     first: Option<u64>,
+    /// The oldest segment that retention has left, by any head that was read.
+    oldest: Option<u64>,
     whole: bool,
     /// Bytes of segments that were read, and of all.
     done: u64,
@@ -60,6 +62,7 @@ impl Lines {
             findings: VecDeque::new(),
             waiting: None,
             first: newest.as_ref().map(|head| head.oldest),
+            oldest: None,
             whole: true,
             done: 0,
             all,
@@ -87,6 +90,7 @@ impl Lines {
             findings: VecDeque::new(),
             waiting: None,
             first: None,
+            oldest: None,
             whole: false,
             done: 0,
             all: length(path),
@@ -104,6 +108,7 @@ impl Lines {
             findings: VecDeque::new(),
             waiting: None,
             first: None,
+            oldest: None,
             whole: false,
             done: 0,
             all: 0,
@@ -150,7 +155,7 @@ impl Lines {
                     }
                     self.waiting = Some(stored);
                 }
-                Ok(Step::Head) => self.joins(),
+                Ok(Step::Head) => self.joins(expected),
                 Ok(Step::Nothing) => {}
                 Ok(Step::End) => self.ends(),
             }
@@ -173,6 +178,12 @@ impl Lines {
         gone
     }
 
+    /// What retention has taken, as heads say.
+    pub(super) fn retired(&self) -> Option<String> {
+        let oldest = self.first.max(self.oldest).filter(|oldest| *oldest > 1)?;
+        Some(format!("segments `{}` to `{}`", segment_name(1), segment_name(oldest - 1)))
+    }
+
     /// The hash after the last line that was read.
     pub(super) fn link(&self) -> Option<Link> {
         self.current
@@ -189,12 +200,18 @@ impl Lines {
     }
 
     /// Holds a segment's head to the end of the segment before.
-    fn joins(&mut self) {
+    fn joins(&mut self, expected: &mut Expected) {
         let Some(segment) = &mut self.current else { return };
         let Some(head) = &segment.head else { return };
         if segment.is_unnamed() {
             segment.name = segment_name(head.segment);
         }
+        if self.ended.is_none()
+            && let Some(before) = head.prev.as_ref().and_then(|prev| unhex(prev.link.as_bytes()))
+        {
+            expected.begins_after(&before);
+        }
+        self.oldest = self.oldest.max(Some(head.oldest));
         let place = Place::Line { segment: segment.name.clone(), line: 1 };
         let mut wrong = |kind, detail: String| {
             self.findings.push_back(Finding::new(place.clone(), kind, detail));
