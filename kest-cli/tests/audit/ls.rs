@@ -169,7 +169,7 @@ fn nothing_that_an_entry_says_acts_on_a_terminal() {
 }
 
 #[test]
-fn rows_that_cannot_be_read_end_the_list_and_are_said() {
+fn rows_that_cannot_be_read_end_the_list_and_have_their_place_named_by_verify() {
     let folder = Shop::new().write();
     edit_rows(&folder, "UPDATE entries SET hash = x'00' WHERE seq = 3");
     let run = audit(&folder, "ls", "audit.db", &[]);
@@ -177,5 +177,6 @@ fn rows_that_cannot_be_read_end_the_list_and_are_said() {
     assert!(run.stderr.starts_with("kest: "), "{}", run.stderr);
     let run = audit(&folder, "verify", "audit.db", &["--stored-keys"]);
     assert_eq!(run.code, 1, "{}{}", run.stdout, run.stderr);
-    assert!(run.stdout.contains("cannot be read to its end"), "{}", run.stdout);
+    assert!(run.stdout.contains("damage        entry 3: "), "{}", run.stdout);
+    assert!(run.stdout.contains("refused: 5 entries"), "{}", run.stdout);
 }
