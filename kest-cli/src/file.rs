@@ -4,7 +4,36 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
+use clap::Args;
+
 use crate::input::Unusable;
+use crate::output::Out;
+
+/// Where a command writes.
+#[derive(Debug, Args)]
+#[group(skip)]
+pub(crate) struct Destination {
+    /// Write to this file, whole or not at all, instead of to standard output, which is also `-`; refuses one that exists
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Replace the file of --output if it exists
+    #[arg(long, requires = "output")]
+    force: bool,
+}
+
+impl Destination {
+    /// The file; none for standard output.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        self.output.as_deref().filter(|path| *path != Path::new("-"))
+    }
+
+    /// # Errors
+    /// When it cannot be written, or the file is there already and may not be replaced.
+    pub(crate) fn write(&self, out: Out, text: &str) -> Result<(), Unusable> {
+        let Some(path) = self.path() else { return out.write(text) };
+        write(path, text.as_bytes(), if self.force { Existing::Replace } else { Existing::Refuse })
+    }
+}
 
 /// What becomes of a file that is there already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

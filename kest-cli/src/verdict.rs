@@ -39,6 +39,23 @@ pub(crate) struct Answer {
     pub(crate) effective: Option<Vec<Effective>>,
 }
 
+impl Answer {
+    /// What a verifier that trusts these says of a passport. `None` where nobody is trusted.
+    ///
+    /// # Errors
+    /// When keys or the configuration cannot be read.
+    pub(crate) fn to(
+        passport: UnverifiedPassport,
+        trusted: &Trusted,
+        config: Option<&Path>,
+    ) -> Result<Option<Self>, Unusable> {
+        if trusted.is_empty() {
+            return Ok(None);
+        }
+        Question { trusted, config, tip: None, linear: false, strict: false }.ask(passport).map(Some)
+    }
+}
+
 #[derive(Debug, Serialize)]
 pub(crate) struct Axes {
     pub(crate) signatures: Axis,

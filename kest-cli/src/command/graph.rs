@@ -6,13 +6,13 @@ use clap::{ArgGroup, Args, ValueEnum};
 
 use crate::Outcome;
 use crate::entry::Shown;
-use crate::file::{self, Existing};
+use crate::file::Destination;
 use crate::input::{self, Trusted, Unusable};
 use crate::lineage::link;
 use crate::output::Out;
 use crate::picture::{Picture, dot, html, mermaid, svg};
 use crate::store;
-use crate::verdict::Question;
+use crate::verdict::Answer;
 
 /// Draw the lineage of a passport as a picture, or as a page to explore it with
 ///
@@ -34,12 +34,8 @@ pub(crate) struct Graph {
     /// What to write; by default what the name of --output ends with
     #[arg(long, value_name = "FORMAT", value_enum)]
     format: Option<Format>,
-    /// Write to this file, whole or not at all, instead of to standard output, which is also `-`; refuses one that exists
-    #[arg(long, short, value_name = "FILE")]
-    output: Option<PathBuf>,
-    /// Replace the file of --output if it exists
-    #[arg(long, requires = "output")]
-    force: bool,
+    #[command(flatten)]
+    destination: Destination,
 }
 
 const EXAMPLES: &str = "\
@@ -89,8 +85,7 @@ impl Graph {
     /// # Errors
     /// When something cannot be read or written. A broken passport is an outcome.
     pub(crate) fn run(self, out: &Out) -> Result<Outcome, Unusable> {
-        let output = self.output.as_deref().filter(|path| *path != Path::new("-"));
-        let format = self.format.or_else(|| output.and_then(Format::of)).ok_or_else(|| {
+        let format = self.format.or_else(|| self.destination.path().and_then(Format::of)).ok_or_else(|| {
             Unusable(
                 "no format is named; give --format mermaid, dot, svg or html, or an --output that ends with .mmd, \
                  .dot, .svg or .html"
@@ -111,12 +106,7 @@ impl Graph {
         let mut entries: Vec<Shown> =
             texts.iter().enumerate().map(|(index, jws)| Shown::read(index, jws)).collect();
         let parents = link(&mut entries);
-        let answer = if self.trusted.is_empty() {
-            None
-        } else {
-            let (trusted, config) = (&self.trusted, self.config.as_deref());
-            Some(Question { trusted, config, tip: None, linear: false, strict: false }.ask(passport)?)
-        };
+        let answer = Answer::to(passport, &self.trusted, self.config.as_deref())?;
         let name = name(&self.passport);
         let picture = Picture::new(&name, &entries, &parents, answer.as_ref());
         let drawn = match format {
@@ -128,13 +118,7 @@ impl Graph {
                 html::page(&picture, &texts, anchors.as_ref(), self.trusted.has_bundles())?
             }
         };
-        match output {
-            None => out.write(&drawn)?,
-            Some(path) => {
-                let existing = if self.force { Existing::Replace } else { Existing::Refuse };
-                file::write(path, drawn.as_bytes(), existing)?;
-            }
-        }
+        self.destination.write(*out, &drawn)?;
         let broken = entries.iter().any(|entry| entry.problem.is_some());
         let refused = answer.is_some_and(|answer| !answer.accepted);
         Ok(if broken || refused { Outcome::Bad } else { Outcome::Good })

@@ -1,14 +1,12 @@
 //! `kest keys`.
 
-use std::path::{Path, PathBuf};
-
 use clap::{Args, Subcommand, ValueEnum};
 use kest_core::keys::Jwk;
 use kest_core::verify::Anchors;
 use kest_providers::identity::detect::{Candidate, Detected};
 
 use crate::Outcome;
-use crate::file::{self, Existing};
+use crate::file::Destination;
 use crate::identity::{self, Identity, Limit};
 use crate::input::Unusable;
 use crate::output::{self, Out};
@@ -37,12 +35,8 @@ struct Export {
     /// What to write; by default `bundle` for SPIRE, else `anchors`
     #[arg(long, value_name = "FORMAT", value_enum)]
     format: Option<Format>,
-    /// Write to this file, whole or not at all, instead of to standard output, which is also `-`; refuses one that exists
-    #[arg(long, short, value_name = "FILE")]
-    output: Option<PathBuf>,
-    /// Replace the file of --output if it exists
-    #[arg(long, requires = "output")]
-    force: bool,
+    #[command(flatten)]
+    destination: Destination,
 }
 
 const EXAMPLES: &str = "\
@@ -84,14 +78,7 @@ impl Export {
                 return Ok(Outcome::Bad);
             }
         };
-        match &self.output {
-            None => out.write(&text)?,
-            Some(path) if path == Path::new("-") => out.write(&text)?,
-            Some(path) => {
-                let existing = if self.force { Existing::Replace } else { Existing::Refuse };
-                file::write(path, text.as_bytes(), existing)?;
-            }
-        }
+        self.destination.write(*out, &text)?;
         Ok(Outcome::Good)
     }
 }

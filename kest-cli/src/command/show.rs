@@ -14,7 +14,7 @@ use crate::lineage::link;
 use crate::output::Out;
 use crate::page::Page;
 use crate::store;
-use crate::verdict::{Answer, Question};
+use crate::verdict::Answer;
 
 /// Draw the lineage of a passport: who did what, after what, with which trust and taints
 ///
@@ -84,12 +84,7 @@ impl Show {
         let mut entries: Vec<Shown> =
             passport.entries().enumerate().map(|(index, jws)| Shown::read(index, jws)).collect();
         let parents = link(&mut entries);
-        let answer = if self.trusted.is_empty() {
-            None
-        } else {
-            let (trusted, config) = (&self.trusted, self.config.as_deref());
-            Some(Question { trusted, config, tip: None, linear: false, strict: false }.ask(passport)?)
-        };
+        let answer = Answer::to(passport, &self.trusted, self.config.as_deref())?;
         let mut findings: HashMap<Option<usize>, Vec<&Finding>> = HashMap::new();
         for finding in answer.iter().flat_map(|answer| &answer.findings) {
             findings.entry(finding.entry).or_default().push(finding);

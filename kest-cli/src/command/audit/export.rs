@@ -1,13 +1,13 @@
 //! `kest audit export`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use kest_providers::audit::{Store, Stored};
 use serde::Serialize;
 
 use crate::Outcome;
-use crate::file::{self, Existing};
+use crate::file::Destination;
 use crate::input::Unusable;
 use crate::output::{Out, Reader, complain, json_line};
 use crate::store::related::{Related, gather, hex};
@@ -33,12 +33,8 @@ pub(crate) struct Export {
     /// Write a passport though parents are missing; `kest verify` refuses it
     #[arg(long, help_heading = "Options")]
     partial: bool,
-    /// Write to this file, whole or not at all, instead of to standard output, which is also `-`; refuses one that exists
-    #[arg(long, short, value_name = "FILE", help_heading = "Options")]
-    output: Option<PathBuf>,
-    /// Replace the file of --output if it exists
-    #[arg(long, requires = "output", help_heading = "Options")]
-    force: bool,
+    #[command(flatten, next_help_heading = "Options")]
+    destination: Destination,
 }
 
 const EXAMPLES: &str = "\
@@ -134,12 +130,12 @@ impl Export {
         if passport.len() > BYTES {
             return Err(too_many());
         }
-        self.write(out, &passport)?;
+        self.destination.write(out, &passport)?;
         Ok(Outcome::Good)
     }
 
     fn lines(&self, out: Out, store: &Store) -> Result<Outcome, Unusable> {
-        let to_file = self.to_file().is_some();
+        let to_file = self.destination.path().is_some();
         let (mut stream, mut text, mut any) = (out.stream(), String::new(), false);
         for stored in self.wanted.list(store)? {
             let stored = match stored {
@@ -178,18 +174,9 @@ impl Export {
             return Ok(Outcome::Bad);
         }
         if to_file {
-            self.write(out, &text)?;
+            self.destination.write(out, &text)?;
         }
         Ok(Outcome::Good)
-    }
-
-    fn to_file(&self) -> Option<&Path> {
-        self.output.as_deref().filter(|path| *path != Path::new("-"))
-    }
-
-    fn write(&self, out: Out, text: &str) -> Result<(), Unusable> {
-        let Some(path) = self.to_file() else { return out.write(text) };
-        file::write(path, text.as_bytes(), if self.force { Existing::Replace } else { Existing::Refuse })
     }
 }
 
