@@ -1,16 +1,15 @@
-//! What waits to be written, and which keys belong beside it.
+//! What waits to be written.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use base64_simd::URL_SAFE_NO_PAD;
 use kest_core::audit::{AuditRecord, RecordKind};
 use kest_core::entry::KestEntry;
 use kest_core::error::{AuditError, AuditErrorKind};
-use parking_lot::RwLock;
 use serde_json::Value;
 
 use super::chain::sha256;
+pub(super) use super::known::{Kept, KeyRecord, KnownKeys};
 
 /// An entry on its way to the store.
 #[derive(Debug)]
@@ -68,22 +67,6 @@ pub(super) fn is_compact(jws: &[u8]) -> bool {
     jws.iter().fold(true, |good, b| good & (b.is_ascii_alphanumeric() | matches!(b, b'-' | b'_' | b'.')))
 }
 
-/// Public keys beside the entries that they verify.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct KeyRecord {
-    pub(super) workload: String,
-    /// A JWK set as JSON text.
-    pub(super) jwks: String,
-}
-
-impl KeyRecord {
-    /// Bytes it takes in a store, about.
-    pub(super) fn size(&self) -> usize {
-        const AROUND: usize = 160;
-        self.jwks.len() + self.workload.len() + AROUND
-    }
-}
-
 /// What entries are found by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(not(feature = "sqlite"), allow(dead_code, reason = "files are searched by fewer"))]
@@ -135,80 +118,8 @@ fn user(entry: &KestEntry) -> Option<String> {
     }
 }
 
-/// Remembers the keys of signers, so that providers are not asked at each entry.
-#[derive(Debug, Default)]
-pub(super) struct KnownKeys {
-    /// By the protected header, which is made once for a key.
-    headers: RwLock<HashMap<Box<str>, Arc<KeyRecord>>>,
-}
-
-impl KnownKeys {
-    /// The keys that belong beside the record.
-    pub(super) fn of(&self, record: &AuditRecord<'_>) -> Result<Arc<KeyRecord>, AuditError> {
-        const MOST: usize = 1_024;
-        if let Some(known) = self.headers.read().get(record.header())
-            && *known.workload == *record.workload
-        {
-            return Ok(Arc::clone(known));
-        }
-        let cannot = |why: &dyn std::fmt::Display| {
-            let workload = record.workload;
-            let message = format!("the public keys of `{workload}` cannot be kept beside its entry: {why}");
-            AuditError::new(AuditErrorKind::Keys, message)
-        };
-        let keys = record.public_keys().map_err(|error| cannot(&error).with_source(error))?;
-        let jwks = keys.to_json().to_string();
-        if jwks.len() > LONGEST_TEXT {
-            return Err(cannot(&format_args!("they are larger than {LONGEST_TEXT} bytes")));
-        }
-        let keys = Arc::new(KeyRecord { workload: record.workload.to_owned(), jwks });
-        let mut headers = self.headers.write();
-        if headers.len() >= MOST {
-            headers.clear();
-        }
-        headers.insert(record.header().into(), Arc::clone(&keys));
-        Ok(keys)
-    }
-}
-
-/// Keys that stand in a segment or a database.
-#[derive(Debug, Default)]
-pub(super) struct Kept {
-    all: HashSet<Arc<KeyRecord>>,
-    /// The same by address, for a quick answer. Held, so that no other gets the address.
-    seen: HashMap<usize, Arc<KeyRecord>>,
-}
-
-impl Kept {
-    pub(super) fn has(&mut self, keys: &Arc<KeyRecord>) -> bool {
-        const MOST: usize = 1_024;
-        let address = Arc::as_ptr(keys).addr();
-        if self.seen.contains_key(&address) {
-            return true;
-        }
-        if !self.all.contains(keys) {
-            return false;
-        }
-        if self.seen.len() >= MOST {
-            self.seen.clear();
-        }
-        self.seen.insert(address, Arc::clone(keys));
-        true
-    }
-
-    pub(super) fn extend(&mut self, keys: impl IntoIterator<Item = Arc<KeyRecord>>) {
-        self.all.extend(keys);
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.all.len()
-    }
-}
-
 #[cfg(test)]
 pub(super) mod tests {
-    use std::sync::Arc;
-
     use kest_core::canonical;
     use kest_core::identity::IdentityProvider as _;
     use kest_core::jws::Jws;
@@ -262,17 +173,5 @@ pub(super) mod tests {
             assert_eq!(kind, AuditErrorKind::Malformed);
             assert!(message.contains(why), "{message}");
         }
-    }
-
-    #[test]
-    fn keys_are_known_by_what_they_say() {
-        let record =
-            |workload: &str| Arc::new(KeyRecord { workload: workload.to_owned(), jwks: "{}".to_owned() });
-        let (a, same, b) = (record("a"), record("a"), record("b"));
-        let mut kept = Kept::default();
-        assert!(!kept.has(&a));
-        kept.extend([Arc::clone(&a)]);
-        assert!(kept.has(&a) && kept.has(&same) && !kept.has(&b));
-        assert_eq!(kept.len(), 1);
     }
 }

@@ -12,6 +12,7 @@ mod chain;
 mod failure;
 mod file;
 mod item;
+mod known;
 mod open;
 mod queue;
 #[cfg(feature = "sqlite")]
