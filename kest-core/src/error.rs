@@ -381,6 +381,8 @@ pub enum AuditErrorKind {
     Open,
     /// Another writer has the store open.
     Locked,
+    /// Somebody else has moved, deleted, replaced or changed a file of the store while it was written.
+    Changed,
     /// The configuration names a store, and nobody has opened it.
     NotOpen,
     /// The public keys that belong beside the entry cannot be had.

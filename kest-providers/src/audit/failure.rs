@@ -69,6 +69,9 @@ impl Failure {
             io::ErrorKind::NotFound => {
                 (AuditErrorKind::Write, "create the folder, or name another path in `[audit]`")
             }
+            io::ErrorKind::InvalidInput => {
+                (AuditErrorKind::Write, "move it away, or name another path in `[audit]`")
+            }
             _ => (AuditErrorKind::Write, "see to the device that holds it"),
         };
         Self::new(kind, format!("cannot {doing} `{name}`: {error}; {fix}")).caused_by(error)
@@ -78,6 +81,11 @@ impl Failure {
     pub(super) fn opening(mut self) -> Self {
         self.kind = AuditErrorKind::Open;
         self
+    }
+
+    /// Whether another writer has it.
+    pub(super) fn is_locked(&self) -> bool {
+        self.kind == AuditErrorKind::Locked
     }
 
     /// Whether there was no room.

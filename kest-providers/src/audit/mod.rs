@@ -14,6 +14,7 @@ mod file;
 mod item;
 mod known;
 mod open;
+mod private;
 mod queue;
 #[cfg(feature = "sqlite")]
 mod sqlite;

@@ -1,18 +1,20 @@
 //! What the file sink does to a disk, so that tests can let each step fail.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::Path;
+
+use crate::audit::private;
 
 /// The steps.
 pub(super) trait Disk: fmt::Debug + Send + 'static {
     fn create(&self, path: &Path) -> io::Result<File> {
-        OpenOptions::new().append(true).create_new(true).open(path)
+        private::create(path)
     }
 
     fn open(&self, path: &Path) -> io::Result<File> {
-        OpenOptions::new().append(true).open(path)
+        private::open(path)
     }
 
     fn write(&self, file: &mut File, bytes: &[u8]) -> io::Result<()> {
@@ -41,7 +43,7 @@ pub(super) trait Disk: fmt::Debug + Send + 'static {
     }
 
     fn keep(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        fs::write(path, bytes)
+        private::create(path)?.write_all(bytes)
     }
 }
 

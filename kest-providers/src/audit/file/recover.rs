@@ -1,7 +1,7 @@
 //! The last segment as it was left: whole, torn, or damaged.
 
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, Read as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _};
 use std::path::Path;
 
 use super::line::{self, Head, LONGEST, Line};
@@ -31,8 +31,9 @@ pub(super) enum Tail {
 }
 
 /// Reads a segment. None when it has no head yet.
-pub(super) fn read(path: &Path) -> io::Result<Option<Found>> {
-    let mut reader = BufReader::with_capacity(1 << 20, File::open(path)?);
+pub(super) fn read(mut file: &File) -> io::Result<Option<Found>> {
+    file.rewind()?;
+    let mut reader = BufReader::with_capacity(1 << 20, file);
     let mut found: Option<Found> = None;
     let mut text = Vec::new();
     loop {

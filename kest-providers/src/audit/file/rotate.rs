@@ -1,12 +1,15 @@
 //! When a segment is ended, and which ones go.
 
-use std::fs;
 use std::io;
+use std::path::Path;
 use std::time::Duration;
+
+use kest_core::error::AuditErrorKind;
 
 use super::disk::Disk;
 use super::line::{Head, Prev, Why};
-use super::lock::now_ms;
+use super::lock::{now_ms, own};
+use super::recover::{self, Found, Tail};
 use super::segment::{Older, begin};
 use super::segments::name;
 use super::write::{Fault, FileBackend};
@@ -27,6 +30,7 @@ impl<D: Disk> FileBackend<D> {
 
     /// Ends the segment and begins the next.
     pub(super) fn rotate(&mut self, why: Why) -> Result<(), Failure> {
+        self.segment.undisturbed()?;
         self.fault = Some(Fault::Unbegun(why));
         let number = self.segment.number + 1;
         let created_ms = now_ms();
@@ -42,11 +46,7 @@ impl<D: Disk> FileBackend<D> {
         let head =
             Head { v: 1, segment: number, store: self.store.clone(), created_ms, oldest, prev: Some(prev) };
         let path = self.settings.folder.join(name(number));
-        // What an attempt that failed has left; nothing in it was acknowledged.
-        match fs::metadata(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Ok(_) | Err(_) => self.disk.remove(&path).map_err(|e| Failure::io("remove", &path, e))?,
-        }
+        self.clear(&path)?;
         let next = begin(&self.disk, &self.settings.folder, self.power(), &head)?;
         let ended = std::mem::replace(&mut self.segment, next);
         self.older.push_back(Older {
@@ -57,6 +57,31 @@ impl<D: Disk> FileBackend<D> {
         self.fault = None;
         self.retire(oldest);
         Ok(())
+    }
+
+    /// Makes way for the next segment. What an attempt that failed has left has no lines but a head, and nothing else
+    /// is ever taken away: lines there were acknowledged by somebody.
+    fn clear(&self, path: &Path) -> Result<(), Failure> {
+        let file = match self.disk.open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            opened => opened.map_err(|error| Failure::io("open", path, error))?,
+        };
+        own(&file, path)?;
+        let found = recover::read(&file).map_err(|error| Failure::io("read", path, error))?;
+        let is_left =
+            |found: &Found| found.lines == 1 && found.tail == Tail::Nothing && found.head.store == self.store;
+        if !found.as_ref().is_none_or(is_left) {
+            return Err(Failure::new(
+                AuditErrorKind::Changed,
+                format!(
+                    "`{}` stands where the next segment is to begin, and has lines that this process did not write; \
+                     stop the process, find out who else writes there, and move the file away only if it is not of \
+                     this store",
+                    path.display()
+                ),
+            ));
+        }
+        self.disk.remove(path).map_err(|error| Failure::io("remove", path, error))
     }
 
     fn keeps_only_the_new(&self) -> bool {

@@ -1,5 +1,6 @@
 //! The segment that is written: begun, or taken up again.
 
+use std::fmt;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,26 +11,66 @@ use kest_core::error::AuditErrorKind;
 
 use super::disk::Disk;
 use super::line::{self, Head, Why};
-use super::lock::now_ms;
+use super::lock::{locked, now_ms, own};
 use super::recover::{self, Found, Tail};
-use super::segments::name;
+use super::segments::{list, name};
 use crate::audit::chain::{self, Link};
 use crate::audit::failure::Failure;
 use crate::audit::item::Kept;
+use crate::audit::private::FileId;
 
 /// The segment that is written.
 #[derive(Debug)]
 pub(super) struct Segment {
     pub(super) number: u64,
     pub(super) file: File,
+    pub(super) id: FileId,
     pub(super) path: PathBuf,
     pub(super) created_ms: u64,
     /// After the last acknowledged line.
     pub(super) link: Link,
     pub(super) lines: u64,
     pub(super) length: u64,
+    /// How many bytes may stand after that: of lines that were not acknowledged, or damaged.
+    pub(super) after: u64,
     pub(super) denial_bytes: u64,
     pub(super) keys: Kept,
+}
+
+impl Segment {
+    /// That the path still names the file, and that it ends where this process has left it. Nothing is acknowledged
+    /// into a file that nobody will find, or on top of what somebody else has done.
+    pub(super) fn undisturbed(&self) -> Result<(), Failure> {
+        let changed = |what: &dyn fmt::Display| {
+            Err(Failure::new(
+                AuditErrorKind::Changed,
+                format!(
+                    "`{}`, which this process writes, {what}; put it back as it was, or stop the process, find out who \
+                     else works there, run `kest audit verify` and start it anew",
+                    self.path.display()
+                ),
+            ))
+        };
+        let about = match fs::symlink_metadata(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return changed(&if is_deleted(&self.file) { "was deleted" } else { "was moved away" });
+            }
+            about => about.map_err(|error| Failure::io("look at", &self.path, error))?,
+        };
+        if FileId::of(&about) != self.id {
+            return changed(&"was replaced by another file");
+        }
+        let (least, most) = (self.length, self.length + self.after);
+        match about.len() {
+            length if length < least => {
+                changed(&format_args!("was cut off at {length} bytes of the {least} that were acknowledged"))
+            }
+            length if length > most => {
+                changed(&format_args!("was written by somebody else: it has {} bytes more", length - most))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -50,6 +91,7 @@ pub(super) fn begin<D: Disk>(disk: &D, folder: &Path, power: bool, head: &Head) 
     let mut text = Vec::new();
     let link = line::write_head(&mut text, &before, head).map_err(no_json)?;
     let mut file = disk.create(&path).map_err(|error| Failure::io("create", &path, error))?;
+    let id = own(&file, &path)?;
     disk.write(&mut file, &text).map_err(|error| Failure::io("write to", &path, error))?;
     if power {
         disk.sync(&file).map_err(|error| Failure::io("flush", &path, error))?;
@@ -58,27 +100,60 @@ pub(super) fn begin<D: Disk>(disk: &D, folder: &Path, power: bool, head: &Head) 
     Ok(Segment {
         number: head.segment,
         file,
+        id,
         path,
         created_ms: head.created_ms,
         link,
         lines: 1,
         length: text.len() as u64,
+        after: 0,
         denial_bytes: 0,
         keys: Kept::default(),
     })
+}
+
+/// The last segment of a store, held.
+#[derive(Debug)]
+pub(super) struct Last {
+    number: u64,
+    path: PathBuf,
+    file: File,
+    id: FileId,
+    found: Found,
+}
+
+/// The last segment that has been used, which no other writer has, and the numbers of those before it.
+pub(super) fn last<D: Disk>(disk: &D, folder: &Path) -> Result<(Option<Last>, Vec<u64>), Failure> {
+    let numbers = || list(folder).map_err(|e| Failure::io("read the audit folder", folder, e).opening());
+    loop {
+        let mut before = numbers()?;
+        let Some(number) = before.pop() else { return Ok((None, before)) };
+        let path = folder.join(name(number));
+        let opening = |doing: &str, error| Failure::io(doing, &path, error).opening();
+        let file = disk.open(&path).map_err(|error| opening("open", error))?;
+        let id = own(&file, &path)?;
+        // A writer lets go of a segment when it has begun the next.
+        if numbers()?.last() != Some(&number) {
+            return Err(locked(&path));
+        }
+        if let Some(found) = recover::read(&file).map_err(|error| opening("read", error))? {
+            return Ok((Some(Last { number, path, file, id, found }), before));
+        }
+        // Begun, and never used.
+        disk.put_aside(&path, &torn(&path)).map_err(|error| opening("put aside", error))?;
+    }
 }
 
 /// Goes on with the last segment, unless there is a reason to begin another.
 pub(super) fn resume<D: Disk>(
     disk: &D,
     durability: Durability,
-    number: u64,
-    path: PathBuf,
-    found: Found,
+    last: Last,
 ) -> Result<(String, Segment, Option<Why>), Failure> {
+    let Last { number, path, file, id, found } = last;
     let Found { head, link, lines, length, keys, tail } = found;
     let opening = |doing: &str, error| Failure::io(doing, &path, error).opening();
-    let file = disk.open(&path).map_err(|error| opening("open", error))?;
+    let mut after = 0;
     let ended = match tail {
         Tail::Nothing => None,
         Tail::Torn(bytes) => {
@@ -95,6 +170,8 @@ pub(super) fn resume<D: Disk>(
                 target: "kest", path = %path.display(), line = lines + 1,
                 "the audit segment is damaged and stays as it is; run `kest audit verify`"
             );
+            let whole = file.metadata().map_err(|error| opening("look at", error))?.len();
+            after = whole.saturating_sub(length);
             Some(Why::Damaged)
         }
     };
@@ -118,11 +195,13 @@ pub(super) fn resume<D: Disk>(
     let segment = Segment {
         number,
         file,
+        id,
         path,
         created_ms: head.created_ms,
         link,
         lines,
         length,
+        after,
         denial_bytes: 0,
         keys: kept,
     };
@@ -139,6 +218,24 @@ pub(super) fn look(number: u64, path: &Path) -> io::Result<Older> {
     Ok(Older { number, created_ms, length })
 }
 
-pub(super) fn torn(path: &Path) -> PathBuf {
-    path.with_extension(format!("{}.torn", now_ms()))
+fn torn(path: &Path) -> PathBuf {
+    let mut at = now_ms();
+    loop {
+        let aside = path.with_extension(format!("{at}.torn"));
+        if fs::symlink_metadata(&aside).is_err() {
+            return aside;
+        }
+        at += 1;
+    }
+}
+
+#[cfg(unix)]
+fn is_deleted(file: &File) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    file.metadata().is_ok_and(|about| about.nlink() == 0)
+}
+
+#[cfg(not(unix))]
+fn is_deleted(_: &File) -> bool {
+    false
 }

@@ -1,8 +1,7 @@
 //! The writer's side: batches, and what happens after an error.
 
 use std::collections::VecDeque;
-use std::fs::{self, File};
-use std::io;
+use std::fs::File;
 use std::sync::Arc;
 
 use kest_core::audit::RecordKind;
@@ -13,12 +12,12 @@ use super::FileAuditBuilder;
 use super::disk::Disk;
 use super::line::{self, Head, Why};
 use super::lock::{lock, now_ms};
-use super::recover;
-use super::segment::{Older, Segment, begin, look, resume, torn};
-use super::segments::{list, name};
+use super::segment::{Older, Segment, begin, last, look, resume};
+use super::segments::name;
 use crate::audit::chain::hex;
 use crate::audit::failure::Failure;
 use crate::audit::item::{Item, KeyRecord};
+use crate::audit::private;
 use crate::audit::queue::Backend;
 
 /// What has to happen before anything is written again.
@@ -52,29 +51,10 @@ impl<D: Disk> FileBackend<D> {
             settings.rotate_bytes = settings.rotate_bytes.min(most / 4);
         }
         let folder = settings.folder.clone();
-        let cannot = |doing: &'static str| {
-            let folder = folder.clone();
-            move |error| Failure::io(doing, &folder, error).opening()
-        };
-        match fs::create_dir(&folder) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(cannot("create the audit folder")(error));
-            }
-            Ok(()) | Err(_) => {}
-        }
+        private::folder(&folder)
+            .map_err(|error| Failure::io("create the audit folder", &folder, error).opening())?;
         let lock = lock(&folder.join("lock"))?;
-        let mut numbers = list(&folder).map_err(cannot("read the audit folder"))?;
-        let found = loop {
-            let Some(number) = numbers.pop() else { break None };
-            let path = folder.join(name(number));
-            let read = recover::read(&path).map_err(|e| Failure::io("read", &path, e).opening())?;
-            if let Some(found) = read {
-                break Some((number, path, found));
-            }
-            // Begun, and never used.
-            let aside = torn(&path);
-            disk.put_aside(&path, &aside).map_err(|e| Failure::io("put aside", &path, e).opening())?;
-        };
+        let (found, numbers) = last(&disk, &folder)?;
         let mut older = VecDeque::new();
         for number in numbers {
             let path = folder.join(name(number));
@@ -103,7 +83,7 @@ impl<D: Disk> FileBackend<D> {
                 let segment = begin(&disk, &folder, power, &head).map_err(Failure::opening)?;
                 (store, segment, None)
             }
-            Some((number, path, found)) => resume(&disk, settings.durability, number, path, found)?,
+            Some(last) => resume(&disk, settings.durability, last)?,
         };
         let buffer = Vec::new();
         let fault = ended.map(Fault::Unbegun);
@@ -128,6 +108,7 @@ impl<D: Disk> FileBackend<D> {
 
 impl<D: Disk> Backend for FileBackend<D> {
     fn write(&mut self, items: &[&Item], refused: &mut Vec<(usize, Failure)>) -> Result<(), Failure> {
+        self.segment.undisturbed()?;
         let received_ms = now_ms();
         let bytes: u64 = items.iter().map(|item| item.size() as u64).sum();
         if self.is_due(bytes, received_ms) {
@@ -188,6 +169,8 @@ impl<D: Disk> Backend for FileBackend<D> {
             link = line::write_entry(&mut buffer, &link, received_ms, &item.jws, &item.hash);
             lines += 1;
         }
+        let written = buffer.len() as u64;
+        segment.after = written;
         self.fault = Some(Fault::Unwritten);
         self.disk
             .write(&mut segment.file, &buffer)
@@ -195,11 +178,15 @@ impl<D: Disk> Backend for FileBackend<D> {
         if self.settings.durability == Durability::Power {
             self.fault = Some(Fault::Unsynced);
             self.disk.sync(&segment.file).map_err(|error| Failure::io("flush", &segment.path, error))?;
+            self.fault = Some(Fault::Unwritten);
         }
+        // Whoever has moved it meanwhile has moved these lines too.
+        segment.undisturbed()?;
         self.fault = None;
+        segment.after = 0;
         segment.link = link;
         segment.lines = lines;
-        segment.length += buffer.len() as u64;
+        segment.length += written;
         segment.denial_bytes += denial_bytes;
         segment.keys.extend(new_keys);
         self.buffer = buffer;
@@ -207,20 +194,25 @@ impl<D: Disk> Backend for FileBackend<D> {
     }
 
     fn repair(&mut self) -> Result<(), Failure> {
+        let segment = &mut self.segment;
+        segment.undisturbed()?;
         let Some(fault) = self.fault else { return Ok(()) };
-        let segment = &self.segment;
         match fault {
             Fault::Unwritten => {
                 self.disk
                     .cut(&segment.file, segment.length)
                     .map_err(|error| Failure::io("repair", &segment.path, error))?;
+                segment.after = 0;
                 self.fault = None;
                 Ok(())
             }
             Fault::Unsynced => {
                 // Nothing rests on this: the next head says how many lines count.
-                if let Err(error) = self.disk.cut(&segment.file, segment.length) {
-                    tracing::warn!(target: "kest", path = %segment.path.display(), %error, "lines stay that were not acknowledged");
+                match self.disk.cut(&segment.file, segment.length) {
+                    Ok(()) => segment.after = 0,
+                    Err(error) => {
+                        tracing::warn!(target: "kest", path = %segment.path.display(), %error, "lines stay that were not acknowledged");
+                    }
                 }
                 self.rotate(Why::Unsynced)
             }
@@ -241,7 +233,7 @@ impl<D: Disk> Backend for FileBackend<D> {
             }
         };
         // Readers and the next writer wait for nothing else.
-        let unlocked = self.lock.unlock();
+        let unlocked = self.segment.file.unlock().and_then(|()| self.lock.unlock());
         ended.and(unlocked.map_err(|error| Failure::io("unlock", &self.settings.folder, error)))
     }
 
