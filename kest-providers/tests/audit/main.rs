@@ -7,6 +7,9 @@ mod crash;
 mod disk;
 mod find;
 mod keep;
+#[cfg(unix)]
+mod modes;
 mod support;
 mod tamper;
 mod verify;
+mod writers;
