@@ -291,3 +291,28 @@ fn an_exporter_that_is_not_built_in_is_named() {
         }
     }
 }
+
+#[cfg(unix)]
+#[test]
+fn a_file_that_somebody_else_may_have_put_there_is_refused() {
+    use std::os::unix::fs::{MetadataExt as _, chown, symlink};
+    let _alone = alone();
+    let folder = Folder::new();
+    let refused = |path: &str| {
+        let error = KestTelemetry::setup("shop", "file", path).unwrap_err();
+        assert_eq!(error.kind(), TelemetryErrorKind::Open);
+        error.to_string()
+    };
+    let (link, target) = (folder.file("link.jsonl"), folder.file("target.jsonl"));
+    symlink(&target, &link).unwrap();
+    assert!(refused(&link).contains("symbolic link"));
+    assert!(fs::metadata(&target).is_err(), "nothing was made behind it");
+    fs::write(&target, "").unwrap();
+    assert!(refused(&link).contains("symbolic link"));
+    // Only root can give a file away; for others that of somebody else is one that they cannot open at all.
+    if fs::metadata(&target).unwrap().uid() == 0 {
+        chown(&target, Some(65_534), None).unwrap();
+        assert!(refused(&target).contains("another user"));
+        assert_eq!(fs::read(&target).unwrap(), b"");
+    }
+}

@@ -50,17 +50,60 @@ impl<S> fmt::Debug for Local<S> {
 }
 
 /// Opens a file to read it and to append to it, and makes it where there is none: for its owner alone, for spans name
-/// users and hold passports.
+/// users and hold passports. One that stands there must be this user's: whoever owns it reads what is written.
 pub(super) fn open(path: &Path) -> Result<File, TelemetryError> {
+    let cannot = |error: io::Error| cannot_open(path, &error).with_source(error);
+    let file = match make(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => take(path).map_err(cannot)?,
+        made => made.map_err(cannot)?,
+    };
+    let about = file.metadata().map_err(cannot)?;
+    if about.is_dir() {
+        return Err(cannot_open(path, &"it is a folder"));
+    }
+    if !about.is_file() {
+        return Err(cannot_open(path, &"it is no regular file"));
+    }
+    #[cfg(unix)]
+    if std::os::unix::fs::MetadataExt::uid(&about) != rustix::process::geteuid().as_raw() {
+        return Err(cannot_open(path, &"it belongs to another user; move it away, or name another file"));
+    }
+    Ok(file)
+}
+
+fn options() -> OpenOptions {
     let mut options = OpenOptions::new();
-    options.read(true).append(true).create(true);
+    options.read(true).append(true);
+    options
+}
+
+fn make(path: &Path) -> io::Result<File> {
+    let mut options = options();
+    options.create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let file = options.open(path).map_err(|error| cannot_open(path, &error).with_source(error))?;
-    match file.metadata() {
-        Ok(about) if about.is_dir() => Err(cannot_open(path, &"it is a folder")),
-        Ok(_) => Ok(file),
-        Err(error) => Err(cannot_open(path, &error).with_source(error)),
+    let file = options.open(path)?;
+    // The umask may have taken something from the owner too.
+    #[cfg(unix)]
+    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    Ok(file)
+}
+
+fn take(path: &Path) -> io::Result<File> {
+    let mut options = options();
+    #[cfg(unix)]
+    {
+        use rustix::fs::OFlags;
+        // Opening a pipe would wait for whoever reads from it.
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, flags.bits().cast_signed());
+    }
+    match options.open(path) {
+        #[cfg(unix)]
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
+            Err(io::Error::new(error.kind(), "it is a symbolic link; name the file itself"))
+        }
+        opened => opened,
     }
 }
 
