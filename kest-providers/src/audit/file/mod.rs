@@ -124,6 +124,11 @@ impl Default for FileAuditBuilder {
 
 impl FileAuditBuilder {
     /// What an acknowledged entry survives: the end of the process, unless said otherwise.
+    ///
+    /// With [`Durability::Power`] opening writes the last segment anew, flushes it, and puts it in the place of the old
+    /// one. For that a flush failed is known only to the process that it failed in: in the next one the kernel may take
+    /// pages for clean that never reached the device, and say so to whoever flushes again. What is acknowledged rests
+    /// on bytes that this process has flushed itself; opening needs room for one more segment.
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
         self

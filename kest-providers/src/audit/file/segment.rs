@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read as _, Seek as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -136,6 +136,13 @@ pub(super) fn last<D: Disk>(disk: &D, folder: &Path) -> Result<(Option<Last>, Ve
         if numbers()?.last() != Some(&number) {
             return Err(locked(&path));
         }
+        // Left by a process that ended while it wrote the segment anew.
+        match disk.remove(&anew(&path)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(opening("remove what was left beside", error));
+            }
+            Ok(()) | Err(_) => {}
+        }
         if let Some(found) = recover::read(&file).map_err(|error| opening("read", error))? {
             return Ok((Some(Last { number, path, file, id, found }), before));
         }
@@ -162,7 +169,9 @@ pub(super) fn resume<D: Disk>(
                 "the last line was torn and never acknowledged; it was put beside the segment"
             );
             disk.keep(&torn(&path), &bytes).map_err(|error| opening("write beside", error))?;
-            disk.cut(&file, length).map_err(|error| opening("repair", error))?;
+            if durability == Durability::Process {
+                disk.cut(&file, length).map_err(|error| opening("repair", error))?;
+            }
             None
         }
         Tail::Damaged => {
@@ -175,20 +184,9 @@ pub(super) fn resume<D: Disk>(
             Some(Why::Damaged)
         }
     };
-    // What a process left that was killed may not be on the device yet, and what comes after is to rest on it.
-    let synced = match durability {
-        Durability::Process => Ok(()),
-        Durability::Power => {
-            let folder = path.parent().unwrap_or(Path::new("."));
-            disk.sync(&file).and_then(|()| disk.sync_folder(folder))
-        }
-    };
-    let ended = match synced {
-        Ok(()) => ended,
-        Err(error) => {
-            tracing::error!(target: "kest", path = %path.display(), %error, "the audit segment cannot be flushed");
-            ended.or(Some(Why::Unsynced))
-        }
+    let (file, id) = match durability {
+        Durability::Process => (file, id),
+        Durability::Power => renew(disk, &path, &file, length + after)?,
     };
     let mut kept = Kept::default();
     kept.extend(keys.into_iter().map(Arc::new));
@@ -206,6 +204,53 @@ pub(super) fn resume<D: Disk>(
         keys: kept,
     };
     Ok((head.store, segment, ended))
+}
+
+/// Writes what a process has left anew. A flush that failed is told once, to whoever asked for it: afterwards the
+/// kernel may call pages clean that never reached the device, and this process cannot know. What it has written and
+/// flushed itself does not depend on that; the old file stays until then.
+fn renew<D: Disk>(disk: &D, path: &Path, file: &File, length: u64) -> Result<(File, FileId), Failure> {
+    let anew = anew(path);
+    let renewed = copy(disk, path, file, length, &anew);
+    if renewed.is_err() {
+        // Whoever opens it next takes it away as well.
+        let _ = disk.remove(&anew);
+    }
+    renewed.map_err(Failure::opening)
+}
+
+fn copy<D: Disk>(
+    disk: &D,
+    path: &Path,
+    mut file: &File,
+    length: u64,
+    anew: &Path,
+) -> Result<(File, FileId), Failure> {
+    let reading = |error| Failure::io("read", path, error);
+    let writing = |error| Failure::io("write", anew, error);
+    let mut copy = disk.create(anew).map_err(|error| Failure::io("create", anew, error))?;
+    own(&copy, anew)?;
+    file.rewind().map_err(reading)?;
+    let mut rest = file.take(length);
+    let mut part = Vec::new();
+    while rest.limit() > 0 {
+        part.clear();
+        if rest.by_ref().take(1 << 20).read_to_end(&mut part).map_err(reading)? == 0 {
+            return Err(reading(io::ErrorKind::UnexpectedEof.into()));
+        }
+        disk.write(&mut copy, &part).map_err(writing)?;
+    }
+    disk.sync(&copy).map_err(|error| Failure::io("flush", anew, error))?;
+    disk.put_aside(anew, path).map_err(|error| Failure::io("replace", path, error))?;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    disk.sync_folder(folder).map_err(|error| Failure::io("flush", folder, error))?;
+    let id = own(&copy, path)?;
+    Ok((copy, id))
+}
+
+/// What [`renew`] writes before it has the segment's name.
+fn anew(path: &Path) -> PathBuf {
+    path.with_extension("anew")
 }
 
 pub(super) fn look(number: u64, path: &Path) -> io::Result<Older> {

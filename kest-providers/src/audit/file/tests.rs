@@ -1,5 +1,7 @@
 //! Each step of the disk fails, or is the last one.
 
+mod power;
+
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -99,6 +101,14 @@ impl Disk for Unlucky {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.step("remove", |_| RealDisk.remove(path))
+    }
+
+    fn put_aside(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.step("put_aside", |_| RealDisk.put_aside(from, to))
+    }
+
+    fn keep(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        self.step("keep", |_| RealDisk.keep(path, bytes))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
+use std::path::Path;
 use std::sync::Arc;
 
 use kest_core::audit::RecordKind;
@@ -55,6 +56,9 @@ impl<D: Disk> FileBackend<D> {
             .map_err(|error| Failure::io("create the audit folder", &folder, error).opening())?;
         let lock = lock(&folder.join("lock"))?;
         let (found, numbers) = last(&disk, &folder)?;
+        if settings.durability == Durability::Power {
+            flush_name(&disk, &folder).map_err(Failure::opening)?;
+        }
         let mut older = VecDeque::new();
         for number in numbers {
             let path = folder.join(name(number));
@@ -104,6 +108,13 @@ impl<D: Disk> FileBackend<D> {
     fn total(&self) -> u64 {
         self.older.iter().map(|older| older.length).sum::<u64>() + self.segment.length
     }
+}
+
+/// Makes the folder's own name last: a store that a power failure leaves without one is gone.
+fn flush_name<D: Disk>(disk: &D, folder: &Path) -> Result<(), Failure> {
+    let whole = folder.canonicalize().map_err(|error| Failure::io("look at", folder, error))?;
+    let Some(parent) = whole.parent() else { return Ok(()) };
+    disk.sync_folder(parent).map_err(|error| Failure::io("flush", parent, error))
 }
 
 impl<D: Disk> Backend for FileBackend<D> {
@@ -172,9 +183,10 @@ impl<D: Disk> Backend for FileBackend<D> {
         let written = buffer.len() as u64;
         segment.after = written;
         self.fault = Some(Fault::Unwritten);
-        self.disk
-            .write(&mut segment.file, &buffer)
-            .map_err(|error| Failure::io("write to", &segment.path, error))?;
+        let result = self.disk.write(&mut segment.file, &buffer);
+        result.map_err(|error| {
+            Failure::io("write to", &segment.path, error)
+        })?;
         if self.settings.durability == Durability::Power {
             self.fault = Some(Fault::Unsynced);
             self.disk.sync(&segment.file).map_err(|error| Failure::io("flush", &segment.path, error))?;
