@@ -89,7 +89,6 @@ impl Failure {
     }
 
     /// Whether there was no room.
-    #[cfg(feature = "sqlite")]
     pub(super) fn is_full(&self) -> bool {
         self.kind == AuditErrorKind::Full
     }

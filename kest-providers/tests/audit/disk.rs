@@ -1,7 +1,8 @@
 //! Real file systems that are full, or read-only: small ones, mounted where nobody else sees them.
 //!
 //! `unshare` and the right to mount are needed, so these tests run when they are asked for, as `.ci/run` does:
-//! `cargo test -p kest-providers --all-features --test audit -- --ignored --exact disk::full disk::read_only`.
+//! `cargo test -p kest-providers --all-features --test audit -- --ignored --exact disk::full disk::full_frees_itself
+//! disk::read_only`.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -9,9 +10,10 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
+use kest_core::audit::AuditSink as _;
 use kest_core::config::Durability;
 use kest_core::error::AuditErrorKind;
-use kest_providers::audit::Store;
+use kest_providers::audit::{FileAudit, Store};
 
 use crate::support::{Folder, KINDS, Kind, Says, read, sample, sample_of, signer};
 
@@ -35,7 +37,7 @@ fn on_a_disk(test: &str) {
 }
 
 fn disk() -> PathBuf {
-    let folder = env::var_os(FOLDER).expect("run by `disk::full` and `disk::read_only`");
+    let folder = env::var_os(FOLDER).expect("run by the tests above");
     PathBuf::from(folder)
 }
 
@@ -43,6 +45,12 @@ fn disk() -> PathBuf {
 #[ignore = "needs `unshare` and the right to mount"]
 fn full() {
     on_a_disk("disk::child_full");
+}
+
+#[test]
+#[ignore = "needs `unshare` and the right to mount"]
+fn full_frees_itself() {
+    on_a_disk("disk::child_full_frees_itself");
 }
 
 #[test]
@@ -107,6 +115,55 @@ fn fill(kind: Kind, durability: Durability, folder: &Path) {
     let stored: HashSet<&str> = entries.iter().map(|stored| stored.jws.as_str()).collect();
     assert!(acknowledged.iter().all(|jws| stored.contains(jws.as_str())), "{what}: one is lost");
     println!("{what}: full after {before} entries, and none lost");
+}
+
+#[test]
+#[ignore = "run by `disk::full_frees_itself`"]
+fn child_full_frees_itself() {
+    for durability in [Durability::Process, Durability::Power] {
+        let folder = disk().join(format!("{durability:?}"));
+        fs::create_dir(&folder).unwrap();
+        let ballast = folder.join("ballast");
+        // Segments are never ended by age: it is a full disk that ends them, and then old ones go.
+        let age = Duration::from_millis(100);
+        let builder = FileAudit::builder(Kind::File.path(&folder)).durability(durability);
+        let sink = builder.rotate_bytes(200_000).rotate_age(age * 10_000).retain_age(age).open().unwrap();
+        let signer = signer("a");
+        let says = Says { operation: "pay", padding: 9_000, ..Says::default() };
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let (mut acknowledged, mut refused) = (Vec::new(), 0);
+        for number in 0.. {
+            let sample = sample_of(&signer, number, &says);
+            match sink.append(&sample.record()) {
+                Ok(()) => acknowledged.push(sample.jws.into_string()),
+                Err(error) => {
+                    assert_eq!(error.kind(), AuditErrorKind::Full, "{error}");
+                    refused += 1;
+                }
+            }
+            if number == 20 {
+                // To the last byte.
+                let mut ballast = fs::File::create(&ballast).unwrap();
+                while std::io::Write::write_all(&mut ballast, &[1; 512]).is_ok() {}
+            }
+            if refused > 0 && acknowledged.len() >= 250 {
+                break;
+            }
+            assert!(Instant::now() < deadline, "{} acknowledged, {refused} refused", acknowledged.len());
+        }
+        drop(sink);
+        let (entries, findings) = read(&Kind::File.store(&folder));
+        assert_eq!(findings, [], "{durability:?}");
+        let kept: Vec<&str> = entries.iter().map(|stored| stored.jws.as_str()).collect();
+        let first = acknowledged.iter().position(|jws| *jws == kept[0]).unwrap();
+        assert_eq!(kept, acknowledged[first..], "{durability:?}: all but a beginning");
+        assert!(first > 0, "{durability:?}");
+        println!(
+            "{durability:?}: {refused} refused before it freed itself, {first} of {} went",
+            acknowledged.len()
+        );
+        fs::remove_dir_all(&folder).unwrap();
+    }
 }
 
 #[test]

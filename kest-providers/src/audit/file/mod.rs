@@ -7,6 +7,7 @@ mod recover;
 mod rotate;
 mod segment;
 mod segments;
+mod spare;
 #[cfg(test)]
 mod tests;
 mod write;

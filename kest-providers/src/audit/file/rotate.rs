@@ -47,7 +47,15 @@ impl<D: Disk> FileBackend<D> {
             Head { v: 1, segment: number, store: self.store.clone(), created_ms, oldest, prev: Some(prev) };
         let path = self.settings.folder.join(name(number));
         self.clear(&path)?;
-        let next = begin(&self.disk, &self.settings.folder, self.power(), &head)?;
+        let frees = self.older.front().map_or(self.segment.number, |first| first.number) < oldest;
+        let next = match begin(&self.disk, &self.settings.folder, self.power(), &head) {
+            // Old ones go after the head that says so. Killed here, there is still the room that this gives.
+            Err(failure) if failure.is_full() && frees && self.give_up_spare() => {
+                self.clear(&path)?;
+                begin(&self.disk, &self.settings.folder, self.power(), &head)?
+            }
+            begun => begun?,
+        };
         let ended = std::mem::replace(&mut self.segment, next);
         self.older.push_back(Older {
             number: ended.number,
@@ -56,6 +64,7 @@ impl<D: Disk> FileBackend<D> {
         });
         self.fault = None;
         self.retire(oldest);
+        self.keep_spare();
         Ok(())
     }
 

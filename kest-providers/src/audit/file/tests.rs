@@ -1,5 +1,6 @@
 //! Each step of the disk fails, or is the last one.
 
+mod full;
 mod power;
 
 use std::fs::{self, File};

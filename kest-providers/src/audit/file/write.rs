@@ -41,6 +41,9 @@ pub(super) struct FileBackend<D> {
     pub(super) segment: Segment,
     pub(super) fault: Option<Fault>,
     buffer: Vec<u8>,
+    /// The disk had no room for the last batch.
+    starved: bool,
+    pub(super) has_spare: bool,
     /// Held as long as the store is open.
     lock: File,
 }
@@ -91,13 +94,16 @@ impl<D: Disk> FileBackend<D> {
         };
         let buffer = Vec::new();
         let fault = ended.map(Fault::Unbegun);
-        let mut backend = Self { disk, settings, store, older, segment, fault, buffer, lock };
+        let (starved, has_spare) = (false, false);
+        let mut backend =
+            Self { disk, settings, store, older, segment, fault, buffer, starved, has_spare, lock };
         if backend.fault.is_some() {
             backend.repair().map_err(Failure::opening)?;
         }
         if backend.too_old(now_ms()) > 0 {
             backend.rotate(Why::Rotated).map_err(Failure::opening)?;
         }
+        backend.keep_spare();
         Ok(backend)
     }
 
@@ -126,6 +132,9 @@ impl<D: Disk> Backend for FileBackend<D> {
             self.rotate(Why::Rotated)?;
         }
         let keys: u64 = items.iter().map(|item| item.keys.size() as u64).sum();
+        if self.starved && self.too_old(received_ms) > 0 {
+            self.rotate(Why::Rotated)?;
+        }
         let full = self.settings.max_bytes.is_some_and(|most| self.total() + bytes + keys > most);
         if full && self.too_old(received_ms) > 0 {
             // The next head says what goes, and then there is room.
@@ -185,7 +194,9 @@ impl<D: Disk> Backend for FileBackend<D> {
         self.fault = Some(Fault::Unwritten);
         let result = self.disk.write(&mut segment.file, &buffer);
         result.map_err(|error| {
-            Failure::io("write to", &segment.path, error)
+            let failure = Failure::io("write to", &segment.path, error);
+            self.starved = failure.is_full();
+            failure
         })?;
         if self.settings.durability == Durability::Power {
             self.fault = Some(Fault::Unsynced);
@@ -202,6 +213,9 @@ impl<D: Disk> Backend for FileBackend<D> {
         segment.denial_bytes += denial_bytes;
         segment.keys.extend(new_keys);
         self.buffer = buffer;
+        if std::mem::take(&mut self.starved) {
+            self.keep_spare();
+        }
         Ok(())
     }
 
