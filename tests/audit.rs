@@ -64,6 +64,7 @@ fn configure_opens_the_store_and_calls_are_kept_there() {
             let scope = allowing.enter();
             let Error::Audit(error) = protected().unwrap_err() else { panic!("it ran without its store") };
             assert_eq!(error.kind(), AuditErrorKind::NotOpen);
+            assert!(error.to_string().contains("the `audit()` of a `Kest`"), "{error}");
             drop(scope);
             assert!(!path.exists());
 
@@ -109,6 +110,80 @@ fn a_store_that_cannot_be_opened_is_an_error_of_configure() {
         assert!(kest::global().is_none());
         let _scope = kest.enter();
         assert!(matches!(protected().unwrap_err(), Error::Audit(_)));
+        fs::remove_dir_all(folder).unwrap();
+    });
+}
+
+#[test]
+fn a_store_that_is_open_keeps_its_settings_and_the_error_says_so() {
+    alone("a_store_that_is_open_keeps_its_settings_and_the_error_says_so", || {
+        let folder = folder("settings");
+        let audit = "sink = \"file\"\npath = \"log\"\n";
+        let first = kest(&folder, MockPolicyEngine::allow(), audit);
+        kest::configure(first).unwrap();
+        protected().unwrap();
+
+        // What the `Kest` itself looks at may change, and the path be written otherwise.
+        let other = format!("{}sign_denials = true\n", audit.replace("log", "./log"));
+        kest::reconfigure(kest(&folder, MockPolicyEngine::deny(), &other)).unwrap();
+        assert!(protected().unwrap_err().is_denied());
+        assert_eq!(stored(&folder.join("log")).len(), 2, "an entry and a receipt");
+
+        for setting in
+            ["durability = \"power\"", "timeout = \"3s\"", "retain_age = \"3d\"", "max_bytes = 9000000"]
+        {
+            let other = kest(&folder, MockPolicyEngine::allow(), &format!("{audit}{setting}\n"));
+            let error = kest::reconfigure(other).unwrap_err();
+            assert_eq!(error.kind(), ConfigurationErrorKind::Audit);
+            let (name, text) = (setting.split_once(' ').unwrap().0, error.to_string());
+            assert!(text.contains(&format!("another `{name}`")) && text.contains("kest::clear"), "{text}");
+            // What was set before stays.
+            assert!(protected().unwrap_err().is_denied());
+        }
+
+        // As the error advises.
+        kest::clear();
+        let other = kest(&folder, MockPolicyEngine::allow(), &format!("{audit}timeout = \"3s\"\n"));
+        kest::configure(other).unwrap();
+        protected().unwrap();
+        // And as that of a `Kest` whose sink nobody has opened.
+        let global = kest::global().unwrap();
+        let sink = std::sync::Arc::clone(global.audit().unwrap());
+        let config = global.config().clone();
+        let builder = Kest::builder().identity(workload("shop")).engine(MockPolicyEngine::allow());
+        let scope = builder.config(config).audit(sink).build().unwrap();
+        let scope = scope.enter();
+        protected().unwrap();
+        drop(scope);
+        let count = stored(&folder.join("log")).len();
+        assert!(count >= 5, "{count}");
+        kest::clear();
+        fs::remove_dir_all(folder).unwrap();
+    });
+}
+
+#[test]
+fn a_sink_that_was_given_in_code_is_not_taken_for_the_one_that_the_configuration_names() {
+    alone("a_sink_that_was_given_in_code_is_not_taken_for_the_one_that_the_configuration_names", || {
+        let folder = folder("given");
+        let audit = "sink = \"file\"\npath = \"log\"\n";
+        let given = kest::audit::FileAudit::open(folder.join("given")).unwrap();
+        let config = kest(&folder, MockPolicyEngine::allow(), audit).config().clone();
+        let builder = Kest::builder().identity(workload("shop")).engine(MockPolicyEngine::allow());
+        kest::configure(builder.config(config).audit(given).build().unwrap()).unwrap();
+        protected().unwrap();
+        assert!(!folder.join("log").exists());
+
+        kest::reconfigure(kest(&folder, MockPolicyEngine::allow(), audit)).unwrap();
+        protected().unwrap();
+        assert_eq!((stored(&folder.join("given")).len(), stored(&folder.join("log")).len()), (1, 1));
+
+        // One of the same store is another writer all the same, and the error says what to do.
+        kest::clear();
+        let given = kest::audit::FileAudit::open(folder.join("log")).unwrap();
+        let error = kest::configure(kest(&folder, MockPolicyEngine::allow(), audit)).unwrap_err();
+        assert!(error.to_string().contains("`.audit(sink)`"), "{error}");
+        drop(given);
         fs::remove_dir_all(folder).unwrap();
     });
 }

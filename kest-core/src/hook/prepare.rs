@@ -247,7 +247,8 @@ fn refuse_lost_audit(call: &CallSpec, kests: &[Kest]) -> Result<(), Error> {
         AuditErrorKind::NotOpen,
         format!(
             "`{}` did not run: the configuration has an audit sink that nobody has opened; pass the `Kest` through \
-             `kest::configure`, which does it, or give the sink with `.audit(kest::audit::open(&config)?)`",
+             `kest::configure` or `kest::reconfigure`, which do it, or give it one with `.audit(sink)`: the `audit()` \
+             of a `Kest` of this process that has the same store open, else what `kest::audit::open(&config)?` opens",
             call.function
         ),
     )
