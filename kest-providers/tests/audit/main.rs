@@ -7,6 +7,8 @@ mod crash;
 mod disk;
 mod find;
 mod keep;
+#[cfg(target_os = "linux")]
+mod memory;
 #[cfg(unix)]
 mod modes;
 mod support;

@@ -4,6 +4,7 @@ mod check;
 mod expected;
 mod filter;
 mod finding;
+mod flow;
 mod keys;
 mod lines;
 #[cfg(feature = "sqlite")]
