@@ -91,13 +91,7 @@ fn make(path: &Path) -> io::Result<File> {
 
 fn take(path: &Path) -> io::Result<File> {
     let mut options = options();
-    #[cfg(unix)]
-    {
-        use rustix::fs::OFlags;
-        // Opening a pipe would wait for whoever reads from it.
-        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, flags.bits().cast_signed());
-    }
+    follow_nothing(&mut options);
     match options.open(path) {
         #[cfg(unix)]
         Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
@@ -106,6 +100,17 @@ fn take(path: &Path) -> io::Result<File> {
         opened => opened,
     }
 }
+
+#[cfg(unix)]
+fn follow_nothing(options: &mut OpenOptions) {
+    use rustix::fs::OFlags;
+    // Opening a pipe would wait for whoever reads from it.
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    std::os::unix::fs::OpenOptionsExt::custom_flags(options, flags.bits().cast_signed());
+}
+
+#[cfg(not(unix))]
+fn follow_nothing(_: &mut OpenOptions) {}
 
 pub(super) fn cannot_open(path: &Path, why: &dyn fmt::Display) -> TelemetryError {
     TelemetryError::new(

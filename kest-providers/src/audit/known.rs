@@ -54,8 +54,8 @@ impl KnownKeys {
         let mut keys = record.public_keys().map_err(|error| cannot(&error).with_source(error))?;
         if !has_key_of(&mut keys, record.header()) {
             return Err(cannot(
-                &"they are no longer those that it was signed with; the identity's key was exchanged meanwhile, so call \
-                  again",
+                &"none of them is the one that it was signed with, by the thumbprint in its header; if the identity's \
+                  key was exchanged meanwhile, call again",
             ));
         }
         let jwks = keys.to_json().to_string();

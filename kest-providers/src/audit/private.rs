@@ -7,6 +7,7 @@ use std::path::Path;
 /// Creates a folder that nobody but its owner may enter, whatever the umask. One that is there stays as it is.
 pub(super) fn folder(path: &Path) -> io::Result<()> {
     let mut builder = DirBuilder::new();
+    builder.recursive(false);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, FOLDER);
     match builder.create(path) {
@@ -30,12 +31,7 @@ pub(super) fn create(path: &Path) -> io::Result<File> {
 /// Opens a file to read and to append to.
 pub(super) fn open(path: &Path) -> io::Result<File> {
     let mut options = options();
-    #[cfg(unix)]
-    {
-        // Opening a pipe would wait for whoever reads from it.
-        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
-        std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, flags);
-    }
+    follow_nothing(&mut options);
     let strange = |what: &str| {
         io::Error::new(io::ErrorKind::InvalidInput, format!("it is {what}, and no file of a store"))
     };
@@ -87,6 +83,16 @@ fn options() -> OpenOptions {
     options.read(true).append(true);
     options
 }
+
+#[cfg(unix)]
+fn follow_nothing(options: &mut OpenOptions) {
+    // Opening a pipe would wait for whoever reads from it.
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    std::os::unix::fs::OpenOptionsExt::custom_flags(options, flags);
+}
+
+#[cfg(not(unix))]
+fn follow_nothing(_: &mut OpenOptions) {}
 
 /// Gives back to the owner what the umask took.
 #[cfg(unix)]

@@ -42,9 +42,9 @@ fn a_check_takes_no_more_memory_than_said() {
         (0..4_000).map(|n| (format!("{n:04}"), "x".into())).collect();
     let many = serde_json::Value::Object(many);
     for (count, good, says) in [
-        (900, true, Says { operation: "pay", padding: 60_000, ..Says::default() }),
-        (120, false, Says { operation: "pay", padding: 780_000, ..Says::default() }),
-        (900, true, Says { operation: "pay", user: Some(many), ..Says::default() }),
+        (700, true, Says { operation: "pay", padding: 60_000, ..Says::default() }),
+        (100, false, Says { operation: "pay", padding: 780_000, ..Says::default() }),
+        (500, true, Says { operation: "pay", user: Some(many), ..Says::default() }),
     ] {
         let folder = Folder::new();
         let path = Kind::File.path(folder.path());

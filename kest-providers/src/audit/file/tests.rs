@@ -1,6 +1,7 @@
 //! Each step of the disk fails, or is the last one.
 
 mod full;
+#[cfg(unix)]
 mod power;
 
 use std::fs::{self, File};
