@@ -3,6 +3,7 @@
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -59,6 +60,47 @@ fn who_removes_the_lock_lets_no_second_writer_in() {
     let second = open(&folder).unwrap();
     acknowledged.push(append(&second, 40).unwrap());
     drop(second);
+    holds(&folder, &acknowledged);
+}
+
+#[test]
+fn who_removes_the_lock_again_and_again_while_segments_change_loses_nothing() {
+    let folder = Folder::new();
+    let lock = Kind::File.path(folder.path()).join("lock");
+    let first = FileAudit::builder(Kind::File.path(folder.path())).rotate_bytes(4_000).open().unwrap();
+    let over = AtomicBool::new(false);
+    let (mut acknowledged, mut refused) = (Vec::new(), 0);
+    let tries = thread::scope(|scope| {
+        let others = scope.spawn(|| {
+            let mut tries = 0;
+            while !over.load(Ordering::SeqCst) {
+                let _ = fs::remove_file(&lock);
+                assert!(open(&folder).is_err(), "a second writer");
+                tries += 1;
+            }
+            tries
+        });
+        let deadline = Instant::now() + Duration::from_secs(60);
+        for number in 0.. {
+            match append(&first, number) {
+                Ok(jws) => acknowledged.push(jws),
+                // The other one looked at a segment that was just being begun.
+                Err(error) => {
+                    assert_eq!(error.kind(), AuditErrorKind::Locked, "{error}");
+                    refused += 1;
+                    thread::yield_now();
+                }
+            }
+            if acknowledged.len() == 400 || Instant::now() > deadline {
+                break;
+            }
+        }
+        over.store(true, Ordering::SeqCst);
+        others.join().unwrap()
+    });
+    drop(first);
+    println!("{tries} tries to write too, {refused} calls refused");
+    assert!(tries > 20 && acknowledged.len() == 400, "{tries} tries, {} acknowledged", acknowledged.len());
     holds(&folder, &acknowledged);
 }
 
