@@ -54,8 +54,15 @@ pub struct Jwk {
     /// What the key may be used with, when it says so. RFC 7517 §4.4.
     alg: Option<Algorithm>,
     kid: Option<String>,
-    /// Shared by clones, so that a key is prepared once however often a source of keys gives it.
-    prepared: Arc<OnceLock<PublicKey>>,
+    /// Shared by clones, so that it is worked out once however often a source of keys gives the key.
+    known: Arc<Known>,
+}
+
+/// What follows from a key.
+#[derive(Default)]
+struct Known {
+    prepared: OnceLock<PublicKey>,
+    spki_hash: OnceLock<[u8; 32]>,
 }
 
 impl Jwk {
@@ -66,7 +73,7 @@ impl Jwk {
     }
 
     fn new(material: Material, alg: Option<Algorithm>, kid: Option<String>) -> Self {
-        Self { material, alg, kid, prepared: Arc::default() }
+        Self { material, alg, kid, known: Arc::default() }
     }
 
     /// Reads a JWK. Members that RFC 7517 does not name are ignored, as its §4 asks.
@@ -207,11 +214,16 @@ impl Jwk {
 
     /// The key ready to check signatures, made at most once.
     pub(crate) fn prepare(&self) -> Result<&PublicKey, KeyError> {
-        if let Some(key) = self.prepared.get() {
+        if let Some(key) = self.known.prepared.get() {
             return Ok(key);
         }
         let key = PublicKey::new(&self.material)?;
-        Ok(self.prepared.get_or_init(|| key))
+        Ok(self.known.prepared.get_or_init(|| key))
+    }
+
+    /// SHA-256 of [`Self::to_spki`].
+    pub(crate) fn spki_hash(&self) -> &[u8; 32] {
+        self.known.spki_hash.get_or_init(|| sha256(&self.to_spki()))
     }
 
     /// The public key of an Ed25519 JWK.
@@ -261,7 +273,7 @@ impl Eq for Jwk {}
 
 impl fmt::Debug for Jwk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { material, alg, kid, prepared: _ } = self;
+        let Self { material, alg, kid, known: _ } = self;
         f.debug_struct("Jwk").field("material", material).field("alg", alg).field("kid", kid).finish()
     }
 }

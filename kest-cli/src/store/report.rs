@@ -171,7 +171,7 @@ impl Report<'_> {
 }
 
 fn axis(verdict: Verdict, reason: impl Into<String>) -> Axis {
-    Axis { verdict, reason: reason.into() }
+    Axis { verdict, reason: reason.into().into() }
 }
 
 /// Places of one cause that are named.

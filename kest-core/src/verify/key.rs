@@ -1,7 +1,7 @@
 //! A key of a principal, ready to check signatures with.
 
 use super::failure::VerifyFailure;
-use crate::jws::{Algorithm, sha256};
+use crate::jws::Algorithm;
 use crate::keys::{Jwk, KeyError, SignatureError};
 
 pub(super) struct Key {
@@ -14,14 +14,8 @@ pub(super) struct Key {
 impl Key {
     /// Works out once what every signature by the key needs.
     pub(super) fn new(jwk: Jwk) -> Result<Self, KeyError> {
-        let spki = jwk.to_spki();
-        Self::with_spki(jwk, spki)
-    }
-
-    /// The same for a key whose SubjectPublicKeyInfo is known.
-    pub(super) fn with_spki(jwk: Jwk, spki: Vec<u8>) -> Result<Self, KeyError> {
         jwk.prepare()?;
-        Ok(Self { thumbprint: jwk.thumbprint(), print: KeyPrint::of_spki(&spki), spki, jwk })
+        Ok(Self { thumbprint: jwk.thumbprint(), print: KeyPrint::of(&jwk), spki: jwk.to_spki(), jwk })
     }
 
     pub(super) fn check(&self, alg: Algorithm, input: &[u8], signature: &[u8]) -> Result<(), VerifyFailure> {
@@ -39,8 +33,8 @@ impl Key {
 pub(super) struct KeyPrint([u8; 32]);
 
 impl KeyPrint {
-    pub(super) fn of_spki(spki: &[u8]) -> Self {
-        Self(sha256(spki))
+    pub(super) fn of(jwk: &Jwk) -> Self {
+        Self(*jwk.spki_hash())
     }
 
     pub(super) fn bytes(&self) -> &[u8; 32] {

@@ -43,6 +43,7 @@ pub use self::verifier::{DangerousVerifierBuilder, InvalidTip, Limits, Verifier,
 pub use self::x509::CertificateError;
 pub(crate) use self::x509::subject_public_key_info;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -115,8 +116,8 @@ fn steps(
     let links = links::check(&parsed, &principals).map_err(at)?;
     if !passport.is_empty() {
         report.links = Axis::pass(match links.tips.len() {
-            1 => "every parent is there; one tip".to_owned(),
-            tips => format!("every parent is there; {tips} tips"),
+            1 => Cow::Borrowed("every parent is there; one tip"),
+            tips => Cow::Owned(format!("every parent is there; {tips} tips")),
         });
     }
     let Proof { certified, predated, good } = if verifier.options.skip_signatures {

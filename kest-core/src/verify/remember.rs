@@ -120,14 +120,13 @@ impl Remembered {
 
     /// The key, ready to be used.
     pub(super) fn key(&self, jwk: Jwk) -> Result<Arc<Key>, KeyError> {
-        let spki = jwk.to_spki();
-        let print = KeyPrint::of_spki(&spki);
+        let print = KeyPrint::of(&jwk);
         // The same key may be there for another algorithm or under another `kid`.
         let known = self.0.keys.lock().get(print.bytes()).filter(|known| known.jwk == jwk);
         if let Some(known) = known {
             return Ok(known);
         }
-        let key = Arc::new(Key::with_spki(jwk, spki)?);
+        let key = Arc::new(Key::new(jwk)?);
         self.0.keys.lock().insert(*print.bytes(), Arc::clone(&key), 1);
         Ok(key)
     }

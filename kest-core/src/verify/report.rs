@@ -1,5 +1,6 @@
 //! What a verification found, axis by axis.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::Serialize;
@@ -18,7 +19,7 @@ pub struct Axis {
     /// The verdict.
     pub verdict: Verdict,
     /// Why, in words.
-    pub reason: String,
+    pub reason: Cow<'static, str>,
 }
 
 /// Verdict on one axis. What was not checked is not good.
@@ -46,16 +47,25 @@ impl fmt::Display for Verdict {
 }
 
 impl Axis {
-    pub(super) fn pass(reason: impl Into<String>) -> Self {
-        Self { verdict: Verdict::Pass, reason: message(&reason.into()) }
+    pub(super) fn pass(reason: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Verdict::Pass, reason.into())
     }
 
-    pub(super) fn fail(reason: impl Into<String>) -> Self {
-        Self { verdict: Verdict::Fail, reason: message(&reason.into()) }
+    pub(super) fn fail(reason: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Verdict::Fail, reason.into())
     }
 
-    pub(super) fn not_checked(reason: impl Into<String>) -> Self {
-        Self { verdict: Verdict::NotChecked, reason: message(&reason.into()) }
+    pub(super) fn not_checked(reason: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Verdict::NotChecked, reason.into())
+    }
+
+    fn new(verdict: Verdict, reason: Cow<'static, str>) -> Self {
+        let reason = match reason {
+            // Our own words; foreign ones are in what was put together.
+            Cow::Borrowed(_) => reason,
+            Cow::Owned(text) => Cow::Owned(message(&text)),
+        };
+        Self { verdict, reason }
     }
 }
 

@@ -103,8 +103,8 @@ enum Validated {
 }
 
 impl Validated {
-    fn scope<F: Future>(&self, future: F) -> Scoped<F> {
-        match self.clone() {
+    fn scope<F: Future>(self, future: F) -> Scoped<F> {
+        match self {
             Self::Nobody => scope(future).ingress(),
             Self::Somebody(said, token) => scope(future).authenticated(*said, token),
         }
@@ -118,7 +118,7 @@ where
     S: Service<Request<B>, Response = Response<R>>,
     R: Body<Data = Bytes>,
 {
-    if let Some(begun) = who.scope(desk.begin(inner, request, Returning::NotOurs)).await {
+    if let Some(begun) = who.clone().scope(desk.begin(inner, request, Returning::NotOurs)).await {
         who.scope(desk.go_on(begun)).await;
     }
 }

@@ -51,7 +51,7 @@ fn believing(jws: &str, under: u8) -> Remembered {
     let limits = Limits::default();
     let parsed = Parser::new(&limits, false).parse(jws, None).unwrap();
     let remembered = Remembered::new(100);
-    remembered.good(&parsed, KeyPrint::of_spki(&jwk(under).to_spki()));
+    remembered.good(&parsed, KeyPrint::of(&jwk(under)));
     remembered
 }
 
@@ -109,7 +109,7 @@ fn the_key_must_still_be_for_the_algorithm() {
     let limits = Limits::default();
     let text = forged();
     let parsed = Parser::new(&limits, false).parse(&text, None).unwrap();
-    remembered.good(&parsed, KeyPrint::of_spki(&p256.to_spki()));
+    remembered.good(&parsed, KeyPrint::of(&p256));
     anchors.insert(PRINCIPAL, Jwks(vec![p256])).unwrap();
     let error = UnverifiedPassport::from_iter([forged()]).verify(&verifier(anchors)).unwrap_err();
     assert!(matches!(error.failure(), VerifyFailure::AlgorithmMismatch { .. }), "{error}");
@@ -124,12 +124,7 @@ fn only_good_signatures_are_remembered_and_only_real_ones() {
     verify(&good, &[1], &remembered).unwrap();
     assert_eq!(remembered.len(), 1);
     let hash = sha256(good.as_bytes());
-    assert_eq!(
-        remembered.entry(&hash).unwrap().good_under,
-        Some(KeyPrint::of_spki(&jwk(1).to_spki())),
-        "{}",
-        hex(&hash)
-    );
+    assert_eq!(remembered.entry(&hash).unwrap().good_under, Some(KeyPrint::of(&jwk(1))), "{}", hex(&hash));
     remembered.clear();
     assert!(remembered.is_empty() && remembered.entry(&hash).is_none());
 }
@@ -148,7 +143,7 @@ fn a_mock_entry_is_never_remembered() {
     // Nor would it help.
     let limits = Limits::default();
     let parsed = Parser::new(&limits, true).parse(mock.as_str(), None).unwrap();
-    remembered.good(&parsed, KeyPrint::of_spki(&jwk(1).to_spki()));
+    remembered.good(&parsed, KeyPrint::of(&jwk(1)));
     let error = verify(mock.as_str(), &[1], &remembered).unwrap_err();
     assert!(
         matches!((error.step(), error.failure()), (Step::Parse, VerifyFailure::MockNotAccepted)),
@@ -178,7 +173,7 @@ fn the_parts_together_keep_no_more_than_was_asked_for() {
         for number in 0..4_000_u32 {
             let mut parsed = parsed.clone();
             parsed.hash = sha256(&number.to_be_bytes());
-            remembered.good(&parsed, KeyPrint::of_spki(&[]));
+            remembered.good(&parsed, KeyPrint::of(&jwk(1)));
         }
         assert!(remembered.len() <= most, "{most}: {}", remembered.len());
         // Each part has at least its old generation, but for what rounding takes.
