@@ -77,8 +77,6 @@ pub(super) struct Columns {
     pub(super) operation: String,
     pub(super) user: Option<String>,
     pub(super) classification: String,
-    pub(super) trust: u8,
-    pub(super) timestamp_ms: u64,
     pub(super) taints: Vec<String>,
 }
 
@@ -98,8 +96,6 @@ impl Columns {
             operation: entry.operation.to_string(),
             user: user(entry),
             classification: entry.classification.to_string(),
-            trust: entry.trust_score,
-            timestamp_ms: entry.timestamp_ms,
             taints: entry.taints.iter().map(|taint| taint.to_string()).collect(),
         }
     }

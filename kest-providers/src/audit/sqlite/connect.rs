@@ -14,6 +14,9 @@ use super::whole;
 use crate::audit::failure::Failure;
 use crate::audit::file::now_ms;
 
+/// Of a new database.
+const PAGE_BYTES: u32 = 4_096;
+
 pub(super) fn connect(settings: &SqliteAuditBuilder) -> Result<Connection, Failure> {
     let path = &settings.path;
     let cannot = |error| failure("open", path, error).opening();
@@ -23,6 +26,9 @@ pub(super) fn connect(settings: &SqliteAuditBuilder) -> Result<Connection, Failu
     db.busy_timeout(Duration::from_secs(5)).map_err(cannot)?;
     db.set_prepared_statement_cache_capacity(32);
     let version = schema::version(&db).map_err(|unfit| why_unfit(path, unfit))?;
+    if version == 0 {
+        db.pragma_update(None, "page_size", PAGE_BYTES).map_err(cannot)?;
+    }
     let mode: String = db.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(cannot)?;
     if mode != "wal" {
         return Err(Failure::new(
@@ -37,10 +43,11 @@ pub(super) fn connect(settings: &SqliteAuditBuilder) -> Result<Connection, Failu
         Durability::Power => "FULL",
     };
     db.pragma_update(None, "synchronous", synchronous).map_err(cannot)?;
-    db.pragma_update(None, "wal_autocheckpoint", 4_000).map_err(cannot)?;
+    // The writer does it, to know how it went.
+    db.pragma_update(None, "wal_autocheckpoint", 0).map_err(cannot)?;
     if version < schema::VERSION {
         let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(cannot)?;
-        schema::migrate(&tx, version, whole(now_ms())).map_err(cannot)?;
+        schema::migrate(&tx, version, whole(now_ms()), settings.block).map_err(cannot)?;
         tx.commit().map_err(cannot)?;
     }
     if let Some(most) = settings.max_bytes {

@@ -50,3 +50,15 @@ pub(in crate::audit) fn failure(doing: &str, path: &Path, error: rusqlite::Error
     let failure = Failure::new(kind, format!("cannot {doing} `{name}`: {error}; {fix}")).caused_by(error);
     if unwritable { failure.mark_unwritable() } else { failure }
 }
+
+/// When the store is not as the sink knows it.
+pub(super) fn changed(path: &Path) -> Failure {
+    Failure::new(
+        AuditErrorKind::Write,
+        format!(
+            "`{}` does not end where this sink has left it, so somebody else has changed it; keep it as it is and \
+             begin another",
+            path.display()
+        ),
+    )
+}

@@ -1,10 +1,13 @@
-//! An SQLite database: WAL, one writer, columns to search by, a running hash.
+//! An SQLite database: WAL, one writer, terms to search by, a running hash.
 
 mod connect;
 mod error;
 mod head;
+mod insert;
+mod keys;
+mod log;
+mod postings;
 mod retire;
-mod rows;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -21,8 +24,9 @@ use kest_core::identity::BoxFuture;
 
 pub(super) use self::connect::fit_to_read;
 pub(super) use self::error::failure;
-pub(super) use self::retire::{Retired, told_from};
-pub(super) use self::rows::keys_text;
+pub(super) use self::keys::keys_text;
+pub(super) use self::postings::{Blocks, Field, Term, positions, terms};
+pub(super) use self::retire::Retired;
 use self::write::SqliteBackend;
 use super::queue::{Queue, RETRY, Settings};
 
@@ -54,6 +58,7 @@ impl SqliteAudit {
             denial_bytes: 64 << 20,
             timeout: Duration::from_secs(10),
             queue_bytes: 16 << 20,
+            block: Blocks::USUAL,
         }
     }
 
@@ -99,6 +104,8 @@ pub struct SqliteAuditBuilder {
     denial_bytes: u64,
     timeout: Duration,
     queue_bytes: usize,
+    /// Entries of a block, of a database that is new.
+    block: u16,
 }
 
 impl SqliteAuditBuilder {

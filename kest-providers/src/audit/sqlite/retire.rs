@@ -2,7 +2,8 @@
 
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 
-use super::head::Head;
+use super::head::{self, Head};
+use super::postings;
 use super::{step, whole};
 use crate::audit::chain::{self, Link, hex};
 
@@ -40,15 +41,19 @@ pub(super) fn delete_before(
     step();
     tx.execute("DELETE FROM retired WHERE after_seq <= ?1", [last])?;
     tx.execute("DELETE FROM steps WHERE seq <= ?1", [last])?;
-    tx.execute("DELETE FROM taints WHERE seq <= ?1", [last])?;
+    let blocks = head::blocks(&tx)?;
+    postings::delete_up_to(&tx, blocks, last)?;
     step();
+    let sql = "SELECT coalesce(sum(octet_length(jws)), 0) FROM entries WHERE seq <= ?1 AND denied <> 0";
+    let denial_bytes: i64 = tx.query_row(sql, [last], |row| row.get(0))?;
     let deleted = tx.execute("DELETE FROM entries WHERE seq <= ?1", [last])?;
     let told = Retired { after_seq: head.seq, at_ms: now_ms, first_seq: last, first_link: link };
     tx.execute(
         "INSERT INTO retired(after_seq, at_ms, first_seq, first_link) VALUES (?1, ?2, ?3, ?4)",
         params![told.after_seq, whole(told.at_ms), told.first_seq, told.first_link],
     )?;
-    let after = Head { link: told.after(&head.link), ..*head };
+    let denial_bytes = head.denial_bytes.saturating_sub(denial_bytes).max(0);
+    let after = Head { link: told.after(&head.link), denial_bytes, ..*head };
     tx.execute("UPDATE head SET first_seq = ?1, first_link = ?2", params![last, link])?;
     after.write(&tx)?;
     step();

@@ -10,12 +10,14 @@ pub(super) const APPLICATION: i64 = 0x4b45_5354;
 /// The steps from each version to the next.
 const STEPS: [&str; 1] = ["
     CREATE TABLE migrations(version INTEGER PRIMARY KEY, applied_ms INTEGER NOT NULL, by TEXT NOT NULL) STRICT;
-    -- Where both chains begin (after what retention has deleted) and end.
+    -- Where both chains begin (after what retention has deleted) and end, the bytes of receipts of denials, and how many
+    -- entries a block of `postings` has.
     CREATE TABLE head(
         id INTEGER PRIMARY KEY CHECK (id = 1),
         first_seq INTEGER NOT NULL, first_link BLOB NOT NULL,
         seq INTEGER NOT NULL, link BLOB NOT NULL,
-        keys_seq INTEGER NOT NULL, keys_link BLOB NOT NULL
+        keys_seq INTEGER NOT NULL, keys_link BLOB NOT NULL,
+        denial_bytes INTEGER NOT NULL, block INTEGER NOT NULL
     ) STRICT;
     -- What retention has deleted: after entry `after_seq` the chain says that it begins after `first_seq`.
     CREATE TABLE retired(
@@ -23,33 +25,18 @@ const STEPS: [&str; 1] = ["
         after_seq INTEGER NOT NULL, at_ms INTEGER NOT NULL, first_seq INTEGER NOT NULL, first_link BLOB NOT NULL
     ) STRICT;
     CREATE INDEX retired_after ON retired(after_seq);
-    CREATE TABLE names(id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE) STRICT;
+    -- No index is kept of them: each would be written with every commit.
     CREATE TABLE entries(
         seq INTEGER PRIMARY KEY,
         received_ms INTEGER NOT NULL,
-        timestamp_ms INTEGER NOT NULL,
-        entry_id TEXT NOT NULL,
-        trace_id TEXT,
-        workload INTEGER NOT NULL,
-        operation INTEGER NOT NULL,
-        user INTEGER,
-        classification INTEGER NOT NULL,
-        trust INTEGER NOT NULL,
         denied INTEGER NOT NULL,
-        hash BLOB NOT NULL,
         chain BLOB NOT NULL,
         jws TEXT NOT NULL
     ) STRICT;
+    -- What complete blocks of entries are found by: `place` is the field and the block, `terms` hashes and positions.
+    CREATE TABLE postings(place INTEGER PRIMARY KEY, terms BLOB NOT NULL) STRICT;
     -- Entries that were received, by the clock, before the one before them: between them time goes forward.
     CREATE TABLE steps(seq INTEGER PRIMARY KEY) STRICT;
-    CREATE INDEX entries_id ON entries(entry_id);
-    CREATE INDEX entries_trace ON entries(trace_id);
-    CREATE INDEX entries_workload ON entries(workload);
-    CREATE INDEX entries_operation ON entries(operation);
-    CREATE INDEX entries_user ON entries(user) WHERE user IS NOT NULL;
-    CREATE INDEX entries_denied ON entries(denied) WHERE denied = 1;
-    CREATE TABLE taints(taint INTEGER NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY(taint, seq)) STRICT, WITHOUT ROWID;
-    CREATE INDEX taints_seq ON taints(seq);
     CREATE TABLE keys(
         seq INTEGER PRIMARY KEY,
         received_ms INTEGER NOT NULL,
@@ -89,8 +76,13 @@ pub(super) fn version(db: &Connection) -> Result<i64, Unfit> {
     }
 }
 
-/// Brings a store to [`VERSION`], in the transaction.
-pub(super) fn migrate(tx: &Transaction<'_>, from: i64, now_ms: i64) -> Result<(), rusqlite::Error> {
+/// Brings a store to [`VERSION`], in the transaction. A new one gets blocks of so many entries.
+pub(super) fn migrate(
+    tx: &Transaction<'_>,
+    from: i64,
+    now_ms: i64,
+    block: u16,
+) -> Result<(), rusqlite::Error> {
     for (done, step) in STEPS.iter().enumerate() {
         let to = done as i64 + 1;
         if to <= from {
@@ -104,7 +96,7 @@ pub(super) fn migrate(tx: &Transaction<'_>, from: i64, now_ms: i64) -> Result<()
     }
     if from == 0 {
         let start = crate::audit::chain::START;
-        tx.execute("INSERT INTO head VALUES (1, 0, ?1, 0, ?1, 0, ?1)", params![start])?;
+        tx.execute("INSERT INTO head VALUES (1, 0, ?1, 0, ?1, 0, ?1, 0, ?2)", params![start, block])?;
     }
     tx.pragma_update(None, "application_id", APPLICATION)?;
     tx.pragma_update(None, "user_version", VERSION)

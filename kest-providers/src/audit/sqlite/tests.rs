@@ -13,7 +13,11 @@ use kest_core::audit::{AuditRecord, AuditSink as _};
 use kest_core::identity::IdentityProvider as _;
 use kest_core::jws::Jws;
 
-use super::SqliteAudit;
+mod find;
+mod log;
+mod tamper;
+
+use super::{SqliteAudit, SqliteAuditBuilder};
 use crate::audit::item::tests::entry;
 use crate::audit::{Durability, Seen, Store};
 use crate::identity::LocalEd25519Provider;
@@ -34,6 +38,12 @@ pub(super) fn step() {
 
 const ENTRIES: u64 = 24;
 const OLD: u64 = 5;
+/// Entries of a block, so that several are completed.
+const BLOCK: u16 = 4;
+
+fn small_blocks(file: &Path, block: u16) -> SqliteAuditBuilder {
+    SqliteAuditBuilder { block, ..SqliteAudit::builder(file) }
+}
 
 fn durability(power: bool) -> Durability {
     if power { Durability::Power } else { Durability::Process }
@@ -92,7 +102,7 @@ impl Drop for Folder {
 /// Entries from before, and a time that has passed since.
 fn old(file: &Path) -> Vec<String> {
     let signer = LocalEd25519Provider::new().unwrap();
-    let sink = SqliteAudit::open(file).unwrap();
+    let sink = small_blocks(file, BLOCK).open().unwrap();
     let entries: Vec<Jws> = (0..OLD).map(|number| entry(&signer, 1_000 + number, &["pii"])).collect();
     entries.iter().for_each(|jws| append(&sink, &signer, jws));
     drop(sink);
@@ -124,7 +134,7 @@ fn run(file: &Path, at: u64, power: bool) -> (Vec<String>, bool) {
 
 #[test]
 fn killed_at_each_step_it_loses_nothing() {
-    let (mut kills, mut retired) = (0, 0);
+    let (mut kills, mut retired, mut blocks) = (0, 0, 0);
     for power in [false, true] {
         for at in 0.. {
             let folder = Folder::new();
@@ -150,6 +160,7 @@ fn killed_at_each_step_it_loses_nothing() {
                     Seen::Finding(finding) => panic!("{what}: {finding}"),
                 }
             }
+            blocks += complete_blocks(&file);
             // Retention takes the oldest alone: what is left is the end of what was acknowledged.
             let gone = first.unwrap().strip_prefix("entry ").unwrap().parse::<usize>().unwrap() - 1;
             retired += usize::from(gone > 0);
@@ -167,6 +178,12 @@ fn killed_at_each_step_it_loses_nothing() {
             kills += 1;
         }
     }
-    assert!(kills > 200 && retired > 20, "{kills} kills, {retired} after retention");
+    assert!(kills > 300 && retired > 20, "{kills} kills, {retired} after retention");
+    assert!(blocks > kills, "{blocks} blocks were complete");
     say(&format!("{kills} kills at a step, {retired} of them after retention, none lost\n"));
+}
+
+fn complete_blocks(file: &Path) -> i64 {
+    let db = rusqlite::Connection::open(file).unwrap();
+    db.query_row("SELECT count(*) / 7 FROM postings", [], |row| row.get(0)).unwrap()
 }

@@ -1,39 +1,36 @@
 //! The writer's side: one transaction for a batch.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kest_core::audit::RecordKind;
 use kest_core::error::AuditErrorKind;
-use rusqlite::{
-    CachedStatement, Connection, OptionalExtension as _, Transaction, TransactionBehavior, params,
-};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OptionalExtension as _};
 
+use super::SqliteAuditBuilder;
 use super::connect::connect;
-use super::error::{failure, unsynced};
-use super::head::Head;
+use super::error::{changed, failure, unsynced};
+use super::head::{self, Head};
+use super::log::Log;
+use super::postings::OpenBlock;
 use super::retire::{self, delete_before};
-use super::rows::{intern, keep_keys};
-use super::{SqliteAuditBuilder, step, whole};
-use crate::audit::chain;
 use crate::audit::failure::Failure;
 use crate::audit::file::{lock, now_ms};
-use crate::audit::item::{Columns, Item, Kept, KeyRecord};
+use crate::audit::item::{Item, Kept};
 use crate::audit::queue::Backend;
 
 #[derive(Debug)]
 pub(super) struct SqliteBackend {
-    settings: SqliteAuditBuilder,
-    db: Option<Connection>,
-    head: Head,
+    pub(super) settings: SqliteAuditBuilder,
+    pub(super) db: Option<Connection>,
+    pub(super) head: Head,
+    pub(super) open_block: OpenBlock,
+    pub(super) log: Log,
     /// When the last entry was received, if it is there.
-    last_ms: Option<u64>,
-    names: HashMap<String, i64>,
-    keys: Kept,
-    denial_bytes: u64,
+    pub(super) last_ms: Option<u64>,
+    pub(super) keys: Kept,
     retired: Option<Instant>,
     /// How many entries retention has deleted.
     deleted: u64,
@@ -56,15 +53,15 @@ impl SqliteBackend {
         let cannot = |error| failure("read", &settings.path, error).opening();
         let head = Head::read(&db).map_err(cannot)?;
         let last_ms = last_received(&db, &head).map_err(cannot)?;
-        let denial_bytes = count_denials(&db).map_err(cannot)?;
+        let open_block = read_open_block(&db, &head).map_err(cannot)?;
         let mut backend = Self {
             settings,
             db: Some(db),
             head,
+            open_block,
+            log: Log::default(),
             last_ms,
-            names: HashMap::new(),
             keys: Kept::default(),
-            denial_bytes,
             retired: None,
             deleted: 0,
             stale: false,
@@ -76,7 +73,7 @@ impl SqliteBackend {
         Ok(backend)
     }
 
-    fn path(&self) -> PathBuf {
+    pub(super) fn path(&self) -> PathBuf {
         self.settings.path.clone()
     }
 
@@ -116,8 +113,6 @@ impl SqliteBackend {
                 self.retired = (deleted < retire::MOST).then(Instant::now);
                 self.deleted += deleted as u64;
                 if deleted > 0 {
-                    // Receipts were among them.
-                    self.denial_bytes = count_denials(db).unwrap_or(self.denial_bytes);
                     tracing::info!(target: "kest", deleted, "audit entries older than `retain_age` were deleted");
                 }
             }
@@ -132,13 +127,34 @@ impl SqliteBackend {
     }
 
     /// After an error nothing in memory counts.
-    fn fails(&mut self, failure: &Failure) {
-        self.names.clear();
+    pub(super) fn fails(&mut self, failure: &Failure) {
         self.keys = Kept::default();
         self.unsynced |= failure.is_unsynced();
-        if self.unsynced {
-            self.db = None;
+        if self.unsynced
+            && let Some(db) = self.db.take()
+        {
+            // Closing would bring the log into the database, believe the next flush, and delete the log. It is to stay:
+            // whoever opens the store next has all of it to copy.
+            let _ = db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
         }
+    }
+
+    /// Brings the log into the database from time to time. If the device failed to flush, SQLite copies what it has not
+    /// yet copied once more and is content when that is flushed; what it had copied before, while a reader held the log, is
+    /// not known to be there, so that nothing is taken any more.
+    fn shorten_log(&mut self) -> Result<(), Failure> {
+        let path = self.path();
+        let Some(db) = &self.db else { return Err(unsynced(&path)) };
+        let Err(error) = self.log.shorten(db) else { return Ok(()) };
+        let failure = failure("bring the log into", &path, error);
+        if failure.is_unsynced() {
+            self.stale = true;
+            self.fails(&failure);
+            return Err(failure);
+        }
+        // The log has it all the same.
+        tracing::warn!(target: "kest", error = %failure, "the log of the audit store grows");
+        Ok(())
     }
 
     /// Receipts of denials in a transaction of their own: what fails there is theirs alone.
@@ -167,121 +183,6 @@ impl SqliteBackend {
             refused.extend(receipts.iter().map(|(index, _)| (*index, failure.clone())));
         }
     }
-
-    fn insert(
-        &mut self,
-        items: &[(usize, &Item)],
-        refused: &mut Vec<(usize, Failure)>,
-    ) -> Result<(), Failure> {
-        let path = self.path();
-        let Some(db) = &mut self.db else { return Err(unsynced(&path)) };
-        let cannot = |error| failure("write to", &path, error);
-        let received_ms = now_ms();
-        let mut denial_bytes = self.denial_bytes;
-        let mut new_keys: Vec<Arc<KeyRecord>> = Vec::new();
-        step();
-        let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(cannot)?;
-        step();
-        let mut head = self.head;
-        if Head::read(&tx).map_err(cannot)? != head {
-            return Err(changed(&path));
-        }
-        {
-            let mut rows = Inserts::of(&tx).map_err(cannot)?;
-            for (index, item) in items.iter().copied() {
-                let Some(columns) = item.columns.as_deref() else {
-                    let failure = Failure::new(AuditErrorKind::Malformed, "an entry without columns");
-                    refused.push((index, failure));
-                    continue;
-                };
-                if item.kind == RecordKind::Denial {
-                    if denial_bytes + item.jws.len() as u64 > self.settings.most_denial_bytes() {
-                        let why = "receipts of denials have taken all of `denial_bytes`, or their eighth of `max_bytes`";
-                        refused.push((index, Failure::new(AuditErrorKind::Full, why)));
-                        continue;
-                    }
-                    denial_bytes += item.jws.len() as u64;
-                }
-                if !self.keys.has(&item.keys) && !new_keys.contains(&item.keys) {
-                    keep_keys(&tx, &mut head, received_ms, &item.keys).map_err(cannot)?;
-                    new_keys.push(Arc::clone(&item.keys));
-                    step();
-                }
-                head.seq += 1;
-                if head.seq == self.head.seq + 1 && self.last_ms.is_none_or(|last| received_ms < last) {
-                    tx.prepare_cached("INSERT INTO steps(seq) VALUES (?1)")
-                        .and_then(|mut sql| sql.execute([head.seq]))
-                        .map_err(cannot)?;
-                }
-                head.link = chain::after_entry(&head.link, received_ms, &item.hash);
-                rows.insert(&tx, &mut self.names, &head, received_ms, item, columns).map_err(cannot)?;
-                step();
-            }
-        }
-        head.write(&tx).map_err(cannot)?;
-        step();
-        tx.commit().map_err(cannot)?;
-        step();
-        if head.seq > self.head.seq {
-            self.last_ms = Some(received_ms);
-        }
-        self.head = head;
-        self.denial_bytes = denial_bytes;
-        self.keys.extend(new_keys);
-        Ok(())
-    }
-}
-
-/// The statements of a batch.
-struct Inserts<'c> {
-    entry: CachedStatement<'c>,
-    taint: CachedStatement<'c>,
-}
-
-impl<'c> Inserts<'c> {
-    fn of(tx: &'c Transaction<'_>) -> rusqlite::Result<Self> {
-        let entry = tx.prepare_cached(
-            "INSERT INTO entries(seq, received_ms, timestamp_ms, entry_id, trace_id, workload, operation, user, \
-             classification, trust, denied, hash, chain, jws) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
-        )?;
-        Ok(Self { entry, taint: tx.prepare_cached("INSERT INTO taints(taint, seq) VALUES (?1, ?2)")? })
-    }
-
-    fn insert(
-        &mut self,
-        tx: &Transaction<'_>,
-        names: &mut HashMap<String, i64>,
-        head: &Head,
-        received_ms: u64,
-        item: &Item,
-        columns: &Columns,
-    ) -> rusqlite::Result<()> {
-        let mut name = |text: &str| intern(tx, names, text);
-        let Columns { entry_id, trace_id, workload, operation, user, classification, .. } = columns;
-        let (workload, operation) = (name(workload)?, name(operation)?);
-        let (user, class) = (user.as_deref().map(&mut name).transpose()?, name(classification)?);
-        self.entry.execute(params![
-            head.seq,
-            whole(received_ms),
-            whole(columns.timestamp_ms),
-            entry_id,
-            trace_id,
-            workload,
-            operation,
-            user,
-            class,
-            columns.trust,
-            columns.is_denial(),
-            item.hash,
-            head.link,
-            &*item.jws,
-        ])?;
-        for text in &columns.taints {
-            self.taint.execute(params![name(text)?, head.seq])?;
-        }
-        Ok(())
-    }
 }
 
 impl Backend for SqliteBackend {
@@ -289,13 +190,14 @@ impl Backend for SqliteBackend {
         if self.stale {
             self.repair()?;
         }
+        self.shorten_log()?;
         let last = self.head.seq;
         let all = items.iter().copied().enumerate();
         let (receipts, entries): (Vec<_>, Vec<_>) =
             all.partition(|(_, item)| item.kind == RecordKind::Denial);
         let mut written = if entries.is_empty() { Ok(()) } else { self.insert(&entries, refused) };
         if written.as_ref().is_err_and(Failure::is_full) {
-            (self.names, self.keys, self.stale) = (HashMap::new(), Kept::default(), true);
+            (self.keys, self.stale) = (Kept::default(), true);
             if self.makes_room() {
                 refused.clear();
                 written = self.insert(&entries, refused);
@@ -334,9 +236,8 @@ impl Backend for SqliteBackend {
             return Err(changed(&path));
         }
         self.last_ms = last_received(&db, &head).map_err(|error| failure("read", &path, error))?;
-        self.denial_bytes = count_denials(&db).map_err(|error| failure("read", &path, error))?;
+        self.open_block = read_open_block(&db, &head).map_err(|error| failure("read", &path, error))?;
         self.head = head;
-        self.names.clear();
         self.keys = Kept::default();
         (self.stale, self.retiring) = (false, false);
         self.db = Some(db);
@@ -358,10 +259,8 @@ impl Backend for SqliteBackend {
     }
 }
 
-fn count_denials(db: &Connection) -> rusqlite::Result<u64> {
-    let sql = "SELECT coalesce(sum(length(jws)), 0) FROM entries WHERE denied = 1";
-    let bytes: i64 = db.query_row(sql, [], |row| row.get(0))?;
-    Ok(u64::try_from(bytes).unwrap_or(u64::MAX))
+fn read_open_block(db: &Connection, head: &Head) -> rusqlite::Result<OpenBlock> {
+    OpenBlock::read(db, head::blocks(db)?, head.seq)
 }
 
 /// Whether a tenth of the pages that may be used is free: receipts of denials leave that to entries.
@@ -376,15 +275,4 @@ fn last_received(db: &Connection, head: &Head) -> rusqlite::Result<Option<u64>> 
     let sql = "SELECT received_ms FROM entries WHERE seq = ?1";
     let last: Option<i64> = db.query_row(sql, [head.seq], |row| row.get(0)).optional()?;
     Ok(last.and_then(|last| u64::try_from(last).ok()))
-}
-
-fn changed(path: &Path) -> Failure {
-    Failure::new(
-        AuditErrorKind::Write,
-        format!(
-            "`{}` does not end where this sink has left it, so somebody else has changed it; keep it as it is and \
-             begin another",
-            path.display()
-        ),
-    )
 }

@@ -37,7 +37,7 @@ pub struct Filter {
 }
 
 impl Filter {
-    fn fits(&self, stored: &Stored) -> bool {
+    pub(super) fn fits(&self, stored: &Stored) -> bool {
         if self.since_ms.is_some_and(|since| stored.received_ms < since)
             || self.until_ms.is_some_and(|until| stored.received_ms >= until)
         {

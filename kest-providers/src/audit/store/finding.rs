@@ -17,6 +17,13 @@ pub enum Place {
     Row(i64),
     /// A row of the table `keys`.
     KeyRow(i64),
+    /// What a block of rows of the table `entries` is found by: rows of the table `postings`.
+    Block {
+        /// The first entry of the block.
+        first: i64,
+        /// The last.
+        last: i64,
+    },
     /// The store as a whole.
     Store,
 }
@@ -27,6 +34,7 @@ impl fmt::Display for Place {
             Self::Line { segment, line } => write!(f, "{segment}:{line}"),
             Self::Row(seq) => write!(f, "entry {seq}"),
             Self::KeyRow(seq) => write!(f, "keys {seq}"),
+            Self::Block { first, last } => write!(f, "entries {first} to {last}"),
             Self::Store => f.write_str("store"),
         }
     }
@@ -42,7 +50,7 @@ pub enum FindingKind {
     Malformed,
     /// Lines, rows or segments are gone.
     Missing,
-    /// The columns say something else than the entry.
+    /// What entries are found by says something else than the entries.
     Columns,
     /// A writer found the segment damaged and went on in another.
     Damaged,

@@ -27,6 +27,8 @@ use self::lines::Lines;
 use super::chain::hex;
 use super::failure::Failure;
 use super::item::Columns;
+#[cfg(feature = "sqlite")]
+use rows::Filed;
 
 /// An audit store to read: a folder of segments, one segment, or a database. Its writer may be at work meanwhile.
 ///
@@ -59,24 +61,32 @@ pub struct Stored {
     /// SHA-256 of the compact JWS.
     pub hash: [u8; 32],
     /// What a database has it filed under, until somebody has looked.
-    columns: Option<Box<Columns>>,
+    columns: Option<Box<Filed>>,
+}
+
+/// What no folder has.
+#[cfg(not(feature = "sqlite"))]
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Filed {}
+
+#[cfg(not(feature = "sqlite"))]
+impl Filed {
+    fn wrong(&self, _: &Columns) -> Option<&'static str> {
+        match *self {}
+    }
 }
 
 impl Stored {
     /// Whether it is filed under something else than it says, so that searches miss it. Looked at once.
     fn misfiled(&mut self, entry: Option<&KestEntry>) -> Option<Finding> {
-        let columns = self.columns.take()?;
+        let filed = self.columns.take()?;
         let own = match entry {
             Some(entry) => Some(Columns::of_entry(entry)),
             None => Columns::of(&self.jws),
         };
         let (kind, detail) = match own {
             None => (FindingKind::Malformed, "no entry of kest"),
-            Some(own) if own == *columns => return None,
-            Some(_) => (
-                FindingKind::Columns,
-                "the columns say something else than the entry, so that searches miss it",
-            ),
+            Some(own) => (FindingKind::Columns, filed.wrong(&own)?),
         };
         Some(Finding::new(self.place.clone(), kind, detail))
     }
@@ -142,12 +152,14 @@ impl Store {
         Ok(Scan::of(steps))
     }
 
-    /// The entries that a filter lets through, in order, or the newest first. A database finds them by its columns and
-    /// does not check the running hash; a folder is read segment by segment until there are enough, and findings are
+    /// The entries that a filter lets through, in order, or the newest first. A database finds them by its postings and
+    /// does not check the running hash; a row with values that no sink writes, where it might be wanted, is an error, and
+    /// the rows after it are still given. A folder is read segment by segment until there are enough, and findings are
     /// passed over: they are [`Self::scan`]'s to tell.
     ///
     /// # Errors
-    /// When the store cannot be opened. The iterator gives an error when it cannot be read further.
+    /// When the store cannot be opened. The iterator gives an error where something cannot be read, and ends if nothing
+    /// after it can.
     pub fn list(
         &self,
         filter: &Filter,

@@ -3,26 +3,40 @@
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
-use kest_core::error::AuditError;
-use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension as _, params_from_iter};
+use kest_core::error::{AuditError, AuditErrorKind};
+use rusqlite::{Connection, OptionalExtension as _, params};
 
+use super::filed::postings;
+use super::head::Head;
+use super::read::value;
 use super::times::Times;
-use super::{PAGE, connect, unsigned};
-use crate::audit::sqlite::failure;
+use super::{connect, unsigned};
+use crate::audit::chain::sha256;
+use crate::audit::item::LONGEST_TEXT;
+use crate::audit::sqlite::{Blocks, Field, Term, failure, positions};
 use crate::audit::store::{Filter, Place, Stored};
 
-/// What a filter finds, page by page.
+/// What a filter finds, block by block: the terms of a block say which of its entries to look at, and the entries
+/// themselves decide.
 #[derive(Debug)]
 pub(in crate::audit::store) struct Listed {
     path: PathBuf,
     db: Connection,
-    sql: String,
-    values: Vec<Value>,
-    seq: i64,
+    filter: Filter,
+    asked: Vec<Term>,
+    /// None: no terms are to be trusted.
+    blocks: Option<Blocks>,
+    /// Entries that may still be looked at.
+    times: Times,
+    /// Of a block, in order.
+    candidates: VecDeque<i64>,
     left: usize,
-    page: VecDeque<Stored>,
-    over: bool,
+}
+
+enum Row {
+    Fits(Stored),
+    Other,
+    Unfit,
 }
 
 impl Listed {
@@ -30,64 +44,113 @@ impl Listed {
         let db = connect(path)?;
         let cannot = |error| failure("read", path, error).to_error();
         db.execute_batch("BEGIN").map_err(cannot)?;
-        let asked = conditions(&db, filter).map_err(cannot)?;
-        let over = asked.is_none() || filter.limit == Some(0);
-        let (conditions, values) = asked.unwrap_or_default();
-        let (compare, order) = if filter.newest_first { ("<", "DESC") } else { (">", "ASC") };
-        let (from, seq) = match filter.taint {
-            None => ("entries e", "e.seq"),
-            Some(_) => ("taints t CROSS JOIN entries e ON e.seq = t.seq", "t.seq"),
-        };
-        let mut sql =
-            format!("SELECT e.seq, e.received_ms, e.hash, e.jws FROM {from} WHERE {seq} {compare} ?1");
-        let times = Times::of(&db, filter.since_ms, filter.until_ms).map_err(cannot)?;
-        let start = if filter.newest_first { times.last + 1 } else { times.first - 1 };
-        sql.push_str(&format!(" AND {seq} BETWEEN {} AND {}", times.first, times.last));
-        for condition in &conditions {
-            sql.push_str(" AND ");
-            sql.push_str(condition);
-        }
-        sql.push_str(&format!(" ORDER BY {seq} {order} LIMIT ?2"));
+        let head = Head::read(&db).map_err(cannot)?;
+        let times = Times::of(&db, &head, filter.since_ms, filter.until_ms).map_err(cannot)?;
         Ok(Self {
             path: path.to_path_buf(),
             db,
-            sql,
-            values,
-            seq: start,
+            filter: filter.clone(),
+            asked: asked(filter),
+            blocks: head.blocks,
+            times,
+            candidates: VecDeque::new(),
             left: filter.limit.unwrap_or(usize::MAX),
-            page: VecDeque::new(),
-            over,
         })
     }
 
-    fn read(&mut self) -> rusqlite::Result<()> {
-        let most = self.left.min(PAGE);
-        let mut values = vec![Value::from(self.seq), Value::from(most as i64)];
-        values.extend(self.values.iter().cloned());
-        let mut sql = self.db.prepare_cached(&self.sql)?;
-        let rows = sql.query_map(params_from_iter(values), |row| {
-            let seq: i64 = row.get(0)?;
-            Ok((
-                seq,
-                Stored {
-                    place: Place::Row(seq),
-                    received_ms: unsigned(row.get(1)?),
-                    hash: row.get(2)?,
-                    jws: row.get(3)?,
-                    columns: None,
-                },
-            ))
-        })?;
-        let mut count = 0;
-        for row in rows {
-            let (seq, stored) = row?;
-            self.seq = seq;
-            self.page.push_back(stored);
-            count += 1;
+    /// Goes to the next block that has entries. False at the end.
+    fn next_block(&mut self) -> rusqlite::Result<bool> {
+        let Times { first, last } = self.times;
+        let newest_first = self.filter.newest_first;
+        let sql = if newest_first {
+            "SELECT seq FROM entries WHERE seq BETWEEN ?1 AND ?2 ORDER BY seq DESC LIMIT 1"
+        } else {
+            "SELECT seq FROM entries WHERE seq BETWEEN ?1 AND ?2 ORDER BY seq LIMIT 1"
+        };
+        let next = self.db.prepare_cached(sql)?.query_row([first, last], |row| row.get(0)).optional()?;
+        let Some(next) = next else { return Ok(false) };
+        let blocks = self.blocks.unwrap_or_default();
+        let block = blocks.block(next);
+        let (from, to) = (blocks.first(block).max(first), blocks.last(block).min(last));
+        self.candidates = match self.positions(block)? {
+            None => (from..=to).collect(),
+            Some(positions) => positions
+                .into_iter()
+                .map(|position| blocks.first(block).saturating_add(position.into()))
+                .filter(|seq| (from..=to).contains(seq))
+                .collect(),
+        };
+        if newest_first {
+            self.times.last = from - 1;
+        } else {
+            self.times.first = to.saturating_add(1);
         }
-        self.left -= count;
-        self.over = count < most || self.left == 0;
-        Ok(())
+        Ok(true)
+    }
+
+    /// Where in a block an entry may fit, in order. None: anywhere.
+    fn positions(&self, block: i64) -> rusqlite::Result<Option<Vec<u16>>> {
+        let Some(blocks) = self.blocks else { return Ok(None) };
+        let mut all: Option<Vec<u16>> = None;
+        for term in &self.asked {
+            let bytes = postings(&self.db, term.field, block)?;
+            // The block is not complete, or somebody has taken what was there.
+            let Some(found) = bytes.and_then(|bytes| positions(&bytes, term.hash)) else { return Ok(None) };
+            match &mut all {
+                None => all = Some(found),
+                Some(all) => all.retain(|position| found.binary_search(position).is_ok()),
+            }
+            if all.as_ref().is_some_and(Vec::is_empty) {
+                return Ok(all);
+            }
+        }
+        if self.filter.denied == Some(false) {
+            let bytes = postings(&self.db, Field::Denied, block)?;
+            let found = bytes.and_then(|bytes| positions(&bytes, Term::DENIED.hash));
+            let Some(denied) = found else { return Ok(None) };
+            let mut left =
+                all.unwrap_or_else(|| (0..=u16::try_from(blocks.size() - 1).unwrap_or(0)).collect());
+            left.retain(|position| denied.binary_search(position).is_err());
+            all = Some(left);
+        }
+        Ok(all)
+    }
+
+    fn look(&self, seq: i64) -> rusqlite::Result<Row> {
+        let mut sql = self.db.prepare_cached(
+            "SELECT received_ms, iif(octet_length(jws) <= ?2, jws, NULL) FROM entries WHERE seq = ?1",
+        )?;
+        let mut rows = sql.query(params![seq, LONGEST_TEXT as i64])?;
+        let Some(row) = rows.next()? else { return Ok(Row::Other) };
+        let jws: Option<String> = value(row, 1)?;
+        let Some(jws) = jws else { return Ok(Row::Unfit) };
+        let (received_ms, hash) = (unsigned(row.get(0)?), sha256(jws.as_bytes()));
+        let stored = Stored { place: Place::Row(seq), received_ms, jws, hash, columns: None };
+        Ok(if self.filter.fits(&stored) { Row::Fits(stored) } else { Row::Other })
+    }
+
+    fn find(&mut self) -> rusqlite::Result<Option<Result<Stored, AuditError>>> {
+        loop {
+            let next = if self.filter.newest_first {
+                self.candidates.pop_back()
+            } else {
+                self.candidates.pop_front()
+            };
+            let Some(seq) = next else {
+                if self.next_block()? {
+                    continue;
+                }
+                return Ok(None);
+            };
+            match self.look(seq)? {
+                Row::Fits(stored) => {
+                    self.left -= 1;
+                    return Ok(Some(Ok(stored)));
+                }
+                Row::Other => {}
+                Row::Unfit => return Ok(Some(Err(unfit(&self.path, seq)))),
+            }
+        }
     }
 }
 
@@ -95,61 +158,40 @@ impl Iterator for Listed {
     type Item = Result<Stored, AuditError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if let Some(stored) = self.page.pop_front() {
-            return Some(Ok(stored));
-        }
-        if self.over {
+        if self.left == 0 {
             return None;
         }
-        if let Err(error) = self.read() {
-            self.over = true;
-            return Some(Err(failure("read", &self.path, error).to_error()));
+        match self.find() {
+            Ok(found) => found,
+            // Nothing is listed behind a place that SQLite cannot read.
+            Err(error) => {
+                self.left = 0;
+                Some(Err(failure("read", &self.path, error).to_error()))
+            }
         }
-        self.page.pop_front().map(Ok)
     }
 }
 
-type Conditions = (Vec<String>, Vec<Value>);
-
-/// The filter in SQL; none when a name that it asks for stands in no entry.
-fn conditions(db: &Connection, filter: &Filter) -> rusqlite::Result<Option<Conditions>> {
-    let mut conditions = Vec::new();
-    let mut values: Vec<Value> = Vec::new();
-    // ?1 and ?2 are where a page begins and its size.
-    let mut add = |condition: &str, value: Value| {
-        values.push(value);
-        conditions.push(condition.replace('?', &format!("?{}", values.len() + 2)));
-    };
-    let whole = |ms: u64| Value::from(i64::try_from(ms).unwrap_or(i64::MAX));
-    if let Some(since) = filter.since_ms {
-        add("e.received_ms >= ?", whole(since));
-    }
-    if let Some(until) = filter.until_ms {
-        add("e.received_ms < ?", whole(until));
-    }
-    for (column, text) in [("entry_id", &filter.entry_id), ("trace_id", &filter.trace_id)] {
-        if let Some(text) = text {
-            add(&format!("e.{column} = ?"), Value::from(text.clone()));
-        }
-    }
-    let names = [
-        ("e.workload = ?", &filter.workload),
-        ("e.operation = ?", &filter.operation),
-        ("e.user = ?", &filter.user),
-        ("t.taint = ?", &filter.taint),
+fn asked(filter: &Filter) -> Vec<Term> {
+    let texts = [
+        (Field::Entry, &filter.entry_id),
+        (Field::Trace, &filter.trace_id),
+        (Field::User, &filter.user),
+        (Field::Taint, &filter.taint),
+        (Field::Workload, &filter.workload),
+        (Field::Operation, &filter.operation),
     ];
-    for (condition, text) in names {
-        let Some(text) = text else { continue };
-        let id: Option<i64> =
-            db.query_row("SELECT id FROM names WHERE text = ?1", [text], |row| row.get(0)).optional()?;
-        let Some(id) = id else { return Ok(None) };
-        add(condition, Value::from(id));
-    }
-    match filter.denied {
-        None => {}
-        // Literally, so that SQLite sees that the index on denials fits.
-        Some(true) => conditions.push("e.denied = 1".to_owned()),
-        Some(false) => conditions.push("e.denied = 0".to_owned()),
-    }
-    Ok(Some((conditions, values)))
+    let texts = texts.into_iter().filter_map(|(field, text)| Some(Term::of(field, text.as_deref()?)));
+    texts.chain((filter.denied == Some(true)).then_some(Term::DENIED)).collect()
+}
+
+fn unfit(path: &Path, seq: i64) -> AuditError {
+    AuditError::new(
+        AuditErrorKind::Malformed,
+        format!(
+            "entry {seq} of `{}` has values that no sink writes, so whether it is wanted is not known; \
+             `kest audit verify` tells what else is wrong",
+            path.display()
+        ),
+    )
 }

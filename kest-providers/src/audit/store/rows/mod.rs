@@ -1,5 +1,7 @@
 //! A database, row by row.
 
+mod filed;
+mod head;
 mod list;
 mod read;
 mod times;
@@ -10,12 +12,15 @@ use std::path::{Path, PathBuf};
 use kest_core::error::AuditError;
 use rusqlite::{Connection, OpenFlags};
 
+pub(super) use self::filed::Filed;
+use self::filed::{Block, surplus};
+use self::head::{Head, told_from};
 pub(super) use self::list::Listed;
-use self::read::{entry_rows, key_rows};
+use self::read::{EntryRow, entry_rows, key_rows};
 use super::{Expected, Finding, FindingKind, Place, Seen, Stored, StoredKeys};
 use crate::audit::chain::{self, Link, sha256};
 use crate::audit::failure::Failure;
-use crate::audit::sqlite::{Retired, failure, fit_to_read, keys_text, told_from};
+use crate::audit::sqlite::{Retired, failure, fit_to_read, keys_text};
 
 /// Rows that are read at once.
 const PAGE: usize = 1_000;
@@ -25,6 +30,8 @@ pub(super) struct Rows {
     path: PathBuf,
     db: Connection,
     head: Head,
+    /// What stood before the first that is left.
+    first: (i64, Link),
     stage: Stage,
     seq: i64,
     link: Link,
@@ -32,6 +39,10 @@ pub(super) struct Rows {
     told: VecDeque<Retired>,
     /// When the entry that was read last was received.
     last_ms: Option<u64>,
+    /// What the block of that entry is filed under.
+    block: Option<Block>,
+    /// Bytes of receipts of denials so far.
+    denial_bytes: u64,
     page: VecDeque<Seen>,
 }
 
@@ -40,16 +51,6 @@ enum Stage {
     Keys,
     Entries,
     Over,
-}
-
-#[derive(Debug)]
-struct Head {
-    first_seq: i64,
-    first_link: Link,
-    seq: i64,
-    link: Link,
-    keys_seq: i64,
-    keys_link: Link,
 }
 
 fn connect(path: &Path) -> Result<Connection, AuditError> {
@@ -112,28 +113,37 @@ impl Rows {
         let cannot = |error| failure("read", path, error).to_error();
         // One snapshot for the whole scan.
         db.execute_batch("BEGIN").map_err(cannot)?;
-        let sql = "SELECT first_seq, first_link, seq, link, keys_seq, keys_link FROM head";
-        let head = db
-            .query_row(sql, [], |row| {
-                Ok(Head {
-                    first_seq: row.get(0)?,
-                    first_link: row.get(1)?,
-                    seq: row.get(2)?,
-                    link: row.get(3)?,
-                    keys_seq: row.get(4)?,
-                    keys_link: row.get(5)?,
-                })
-            })
-            .map_err(cannot)?;
-        let told = told_from(&db, head.first_seq).map_err(cannot)?.into();
-        let path = path.to_path_buf();
-        let page = VecDeque::new();
-        Ok(Self { path, db, head, stage: Stage::Keys, seq: 0, link: chain::START, told, last_ms: None, page })
+        let head = Head::read(&db).map_err(cannot)?;
+        let (told, unfit) = told_from(&db, head.first.map_or(0, |(seq, _)| seq)).map_err(cannot)?;
+        let told_first = told.last().map(|told| (told.first_seq, told.first_link));
+        let first = head.first.or(told_first).unwrap_or((0, chain::START));
+        let mut rows = Self {
+            path: path.to_path_buf(),
+            db,
+            head,
+            first,
+            stage: Stage::Keys,
+            seq: 0,
+            link: chain::START,
+            told: told.into(),
+            last_ms: None,
+            block: None,
+            denial_bytes: 0,
+            page: VecDeque::new(),
+        };
+        if let Some(detail) = rows.head.unfit() {
+            rows.found(Place::Store, FindingKind::Malformed, detail);
+        }
+        if unfit > 0 {
+            let detail = format!("{unfit} rows of the table `retired` have values that no sink writes");
+            rows.found(Place::Store, FindingKind::Malformed, detail);
+        }
+        Ok(rows)
     }
 
     /// What retention has taken, as the chain says.
     pub(super) fn retired(&self) -> Option<String> {
-        (self.head.first_seq > 0).then(|| format!("entries 1 to {}", self.head.first_seq))
+        (self.first.0 > 0).then(|| format!("entries 1 to {}", self.first.0))
     }
 
     /// The end of the chain of entries, as far as it was read.
@@ -143,8 +153,9 @@ impl Rows {
 
     /// Entries read, of all.
     pub(super) fn progress(&self) -> (u64, u64) {
-        let done = if self.stage == Stage::Keys { 0 } else { self.seq - self.head.first_seq };
-        (unsigned(done), unsigned(self.head.seq - self.head.first_seq))
+        let since = |seq: i64| unsigned(seq.saturating_sub(self.first.0));
+        let done = if self.stage == Stage::Keys { 0 } else { since(self.seq) };
+        (done, self.head.last.map_or(0, |(seq, _)| since(seq)))
     }
 
     pub(super) fn step(
@@ -193,13 +204,9 @@ impl Rows {
             }
         }
         if all.len() < PAGE {
-            if (self.seq, self.link) != (self.head.keys_seq, self.head.keys_link) {
-                let detail =
-                    format!("the last row is not {}, as the table `head` has it", self.head.keys_seq);
-                self.found(Place::KeyRow(self.seq), FindingKind::Missing, detail);
-            }
+            self.ends_at(self.head.keys, Place::KeyRow);
             self.stage = Stage::Entries;
-            (self.seq, self.link) = (self.head.first_seq, self.head.first_link);
+            (self.seq, self.link) = self.first;
         }
         Ok(())
     }
@@ -209,7 +216,7 @@ impl Rows {
         if self.stage == Stage::Keys {
             return Ok(());
         }
-        let first = self.head.first_seq;
+        let first = self.first.0;
         let sql = "SELECT count(*) FROM entries WHERE seq <= ?1";
         let before: i64 = self.db.query_row(sql, [first], |row| row.get(0))?;
         if before > 0 {
@@ -217,7 +224,7 @@ impl Rows {
             self.found(Place::Store, FindingKind::Broken, detail);
         }
         let told = self.told.back().map(|told| (told.first_seq, told.first_link));
-        if told.unwrap_or((0, chain::START)) != (first, self.head.first_link) {
+        if told.unwrap_or((0, chain::START)) != self.first {
             let detail =
                 format!("rows up to {first} are gone, and the chain does not say that retention took them");
             self.found(Place::Store, FindingKind::Missing, detail);
@@ -247,16 +254,13 @@ impl Rows {
         let last = all.len() < PAGE;
         for row in all {
             self.follows(row.seq, Place::Row);
+            let filed = self.filed(&row)?;
             let entry = row.jws.map(|jws| (sha256(jws.as_bytes()), jws));
             let link = entry.as_ref().map(|(hash, _)| chain::after_entry(&self.link, row.received_ms, hash));
-            if row.hash.is_none() || row.link.is_none() || entry.is_none() {
+            if row.link.is_none() || entry.is_none() {
                 self.found(Place::Row(row.seq), FindingKind::Malformed, UNFIT);
-            } else if entry.as_ref().map(|(hash, _)| *hash) != row.hash || link != row.link {
+            } else if link != row.link {
                 self.found(Place::Row(row.seq), FindingKind::Broken, BROKEN);
-            }
-            if row.columns.is_none() {
-                let detail = "columns with values that no sink writes, so that searches miss it";
-                self.found(Place::Row(row.seq), FindingKind::Columns, detail);
             }
             if self.last_ms.is_some_and(|last| row.received_ms < last) && !is_step(&self.db, row.seq)? {
                 let detail = "it was received before the entry before it, and `steps` does not say so: searches by \
@@ -271,12 +275,15 @@ impl Rows {
                 expected.pass(link);
             }
             if let Some((hash, jws)) = entry {
+                if row.denied {
+                    self.denial_bytes = self.denial_bytes.saturating_add(jws.len() as u64);
+                }
                 self.page.push_back(Seen::Entry(Stored {
                     place: Place::Row(row.seq),
                     received_ms: row.received_ms,
                     jws,
                     hash,
-                    columns: row.columns.map(Box::new),
+                    columns: Some(Box::new(filed)),
                 }));
             }
             self.is_told(expected);
@@ -290,17 +297,66 @@ impl Rows {
                 );
                 self.found(Place::Row(self.seq), FindingKind::Broken, detail);
             }
-            if (self.seq, self.link) != (self.head.seq, self.head.link) {
-                let detail = format!("the last row is not {}, as the table `head` has it", self.head.seq);
-                self.found(Place::Row(self.seq), FindingKind::Missing, detail);
-            }
+            self.ends_at(self.head.last, Place::Row);
+            self.is_complete()?;
         }
         Ok(())
     }
 
+    /// What a row is filed under. Reads that of its block where it is another than that of the row before.
+    fn filed(&mut self, row: &EntryRow) -> rusqlite::Result<Filed> {
+        let unknown = Filed { denied: row.denied, terms: None };
+        let (Some(blocks), Some((last, _))) = (self.head.blocks, self.head.last) else { return Ok(unknown) };
+        let number = blocks.block(row.seq);
+        if blocks.last(number) > last {
+            return Ok(unknown);
+        }
+        if self.block.as_ref().is_none_or(|block| block.number != number) {
+            let (block, wrong) = Block::read(&self.db, blocks, number)?;
+            if let Some(detail) = wrong {
+                let place = Place::Block { first: blocks.first(number), last: blocks.last(number) };
+                self.found(place, FindingKind::Columns, detail);
+            }
+            self.block = Some(block);
+        }
+        let terms = self.block.as_ref().and_then(|block| block.terms_at(blocks.position(row.seq)));
+        Ok(Filed { denied: row.denied, terms })
+    }
+
+    /// Looks at the end for what belongs to no row.
+    fn is_complete(&mut self) -> rusqlite::Result<()> {
+        if let (Some(blocks), Some((last, _))) = (self.head.blocks, self.head.last) {
+            let kept = blocks.block(self.first.0.saturating_add(1))..blocks.block(last.saturating_add(1));
+            if let Some((count, first)) = surplus(&self.db, kept)? {
+                let detail = format!(
+                    "{count} rows of the table `postings` belong to no complete block, the first at place {first}"
+                );
+                self.found(Place::Store, FindingKind::Columns, detail);
+            }
+        }
+        if self.head.denial_bytes.is_some_and(|bytes| bytes != self.denial_bytes) {
+            let detail = format!(
+                "receipts of denials take {} bytes, and not what the table `head` has",
+                self.denial_bytes
+            );
+            self.found(Place::Store, FindingKind::Columns, detail);
+        }
+        Ok(())
+    }
+
+    fn ends_at(&mut self, end: Option<(i64, Link)>, place: fn(i64) -> Place) {
+        if let Some((seq, link)) = end
+            && (self.seq, self.link) != (seq, link)
+        {
+            let detail = format!("the last row is not {seq}, as the table `head` has it");
+            self.found(place(self.seq), FindingKind::Missing, detail);
+        }
+    }
+
     fn follows(&mut self, seq: i64, place: fn(i64) -> Place) {
-        if seq != self.seq + 1 {
-            let detail = format!("rows {} to {} are gone", self.seq + 1, seq - 1);
+        let next = self.seq.saturating_add(1);
+        if seq != next {
+            let detail = format!("rows {next} to {} are gone", seq.saturating_sub(1));
             self.found(place(seq), FindingKind::Missing, detail);
         }
     }

@@ -2,6 +2,8 @@
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
+use super::head::Head;
+
 /// The places between which all entries stand that were received in a span of time, and maybe others.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Times {
@@ -10,9 +12,17 @@ pub(super) struct Times {
 }
 
 impl Times {
-    pub(super) fn of(db: &Connection, since: Option<u64>, until: Option<u64>) -> rusqlite::Result<Self> {
-        let (first, last): (i64, i64) =
-            db.query_row("SELECT first_seq + 1, seq FROM head", [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    pub(super) fn of(
+        db: &Connection,
+        head: &Head,
+        since: Option<u64>,
+        until: Option<u64>,
+    ) -> rusqlite::Result<Self> {
+        let sql =
+            "SELECT coalesce((SELECT min(seq) FROM entries), 1), coalesce((SELECT max(seq) FROM entries), 0)";
+        let (first, last): (i64, i64) = db.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let first = first.max(head.first.map_or(0, |(seq, _)| seq).saturating_add(1));
+        let last = last.min(head.last.map_or(i64::MAX - 1, |(seq, _)| seq));
         let mut all = Self { first, last };
         if since.is_none() && until.is_none() {
             return Ok(all);

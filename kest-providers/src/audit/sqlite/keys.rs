@@ -1,8 +1,6 @@
-//! Rows beside the entries: keys, and texts that many entries share.
+//! The keys beside the entries.
 
-use std::collections::HashMap;
-
-use rusqlite::{OptionalExtension as _, Transaction, params};
+use rusqlite::{Transaction, params};
 
 use super::head::Head;
 use super::whole;
@@ -34,30 +32,4 @@ pub(super) fn keep_keys(
 /// What the hash of a row of keys covers.
 pub(in crate::audit) fn keys_text(received_ms: u64, workload: &str, jwks: &str) -> Vec<u8> {
     format!("{received_ms}\n{}\n{workload}\n{jwks}", workload.len()).into_bytes()
-}
-
-/// The number of a text.
-pub(super) fn intern(
-    tx: &Transaction<'_>,
-    names: &mut HashMap<String, i64>,
-    text: &str,
-) -> rusqlite::Result<i64> {
-    const MOST: usize = 100_000;
-    if let Some(id) = names.get(text) {
-        return Ok(*id);
-    }
-    let known =
-        tx.prepare_cached("SELECT id FROM names WHERE text = ?1")?.query_row([text], |row| row.get(0));
-    let id = match known.optional()? {
-        Some(id) => id,
-        None => {
-            tx.prepare_cached("INSERT INTO names(text) VALUES (?1)")?.execute([text])?;
-            tx.last_insert_rowid()
-        }
-    };
-    if names.len() >= MOST {
-        names.clear();
-    }
-    names.insert(text.to_owned(), id);
-    Ok(id)
 }
