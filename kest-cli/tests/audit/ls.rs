@@ -169,14 +169,18 @@ fn nothing_that_an_entry_says_acts_on_a_terminal() {
 }
 
 #[test]
-fn rows_that_cannot_be_read_end_the_list_and_have_their_place_named_by_verify() {
+fn a_row_that_cannot_be_read_is_told_and_the_list_goes_on() {
     let folder = Shop::new().write();
-    edit_rows(&folder, "UPDATE entries SET hash = x'00' WHERE seq = 3");
-    let run = audit(&folder, "ls", "audit.db", &[]);
-    assert_eq!(run.code, 1, "{}", run.stderr);
-    assert!(run.stderr.starts_with("kest: "), "{}", run.stderr);
+    edit_rows(&folder, "UPDATE entries SET jws = CAST(x'ff2e' AS TEXT) WHERE seq = 3");
+    for args in [&["ls"] as &[&str], &["ls", "--newest"], &["export", "--format", "jsonl"]] {
+        let run = audit(&folder, args[0], "audit.db", &args[1..]);
+        assert_eq!(run.code, 1, "{args:?}: {}", run.stderr);
+        assert_eq!(run.stdout.lines().count(), 4, "{args:?}: {}", run.stdout);
+        assert!(run.stderr.starts_with("kest: entry 3 of "), "{args:?}: {}", run.stderr);
+        assert_eq!(run.stderr.lines().count(), 1, "{args:?}: {}", run.stderr);
+    }
     let run = audit(&folder, "verify", "audit.db", &["--stored-keys"]);
     assert_eq!(run.code, 1, "{}{}", run.stdout, run.stderr);
     assert!(run.stdout.contains("damage        entry 3: "), "{}", run.stdout);
-    assert!(run.stdout.contains("refused: 5 entries"), "{}", run.stdout);
+    assert!(run.stdout.contains("refused: 4 entries"), "{}", run.stdout);
 }

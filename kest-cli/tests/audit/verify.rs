@@ -123,7 +123,7 @@ fn tampering_is_found_and_its_place_named() {
             "UPDATE entries SET seq = 9 WHERE seq = 2; UPDATE entries SET seq = 2 WHERE seq = 3; UPDATE entries SET seq = 3 WHERE seq = 9",
             "entry 2",
         ),
-        ("misfiled", "UPDATE entries SET trace_id = 'x' WHERE seq = 2", "entry 2"),
+        ("misfiled", "UPDATE entries SET denied = 1 - denied WHERE seq = 2", "entry 2"),
         ("another key", "UPDATE keys SET jwks = replace(jwks, '\"x\":\"', '\"x\":\"A')", "keys 1"),
     ] {
         let folder = shop.write();

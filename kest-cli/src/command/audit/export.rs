@@ -137,14 +137,16 @@ impl Export {
     fn lines(&self, out: Out, store: &Store) -> Result<Outcome, Unusable> {
         let to_file = self.destination.path().is_some();
         let (mut stream, mut text, mut any) = (out.stream(), String::new(), false);
+        let mut outcome = Outcome::Good;
         for stored in self.wanted.list(store)? {
             let stored = match stored {
                 Ok(stored) => stored,
                 Err(error) if to_file => return Err(unreadable(error)),
+                // Others may still be read.
                 Err(error) => {
-                    stream.flush()?;
                     complain(&said(&error));
-                    return Ok(Outcome::Bad);
+                    outcome = Outcome::Bad;
+                    continue;
                 }
             };
             any = true;
@@ -164,7 +166,7 @@ impl Export {
                     )));
                 }
             } else if stream.write(&line)? == Reader::Closed {
-                return Ok(Outcome::Good);
+                return Ok(outcome);
             }
         }
         stream.flush()?;
@@ -176,7 +178,7 @@ impl Export {
         if to_file {
             self.destination.write(out, &text)?;
         }
-        Ok(Outcome::Good)
+        Ok(outcome)
     }
 }
 

@@ -57,13 +57,15 @@ impl Ls {
         let store = open(&self.store)?;
         let mut rows =
             Rows { out: *out, stream: out.stream(), widths: [1; 4], waiting: Vec::new(), added: 0 };
+        let mut outcome = Outcome::Good;
         for (index, stored) in self.wanted.list(&store)?.enumerate() {
             let stored = match stored {
                 Ok(stored) => stored,
+                // Others may still be read.
                 Err(error) => {
-                    rows.end()?;
                     complain(&said(&error));
-                    return Ok(Outcome::Bad);
+                    outcome = Outcome::Bad;
+                    continue;
                 }
             };
             let entry = Shown::read(index, &stored.jws);
@@ -74,11 +76,11 @@ impl Ls {
                 rows.add(cells(&stored, &entry))?
             };
             if reader == Reader::Closed {
-                return Ok(Outcome::Good);
+                return Ok(outcome);
             }
         }
         rows.end()?;
-        Ok(Outcome::Good)
+        Ok(outcome)
     }
 }
 

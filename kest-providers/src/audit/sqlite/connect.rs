@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use kest_core::config::Durability;
 use kest_core::error::AuditErrorKind;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::SqliteAuditBuilder;
@@ -17,12 +18,12 @@ use crate::audit::file::now_ms;
 /// Of a new database.
 const PAGE_BYTES: u32 = 4_096;
 
+const FLAGS: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
+
 pub(super) fn connect(settings: &SqliteAuditBuilder) -> Result<Connection, Failure> {
     let path = &settings.path;
     let cannot = |error| failure("open", path, error).opening();
-    let flags =
-        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut db = Connection::open_with_flags(path, flags).map_err(cannot)?;
+    let mut db = Connection::open_with_flags(path, FLAGS | OpenFlags::SQLITE_OPEN_CREATE).map_err(cannot)?;
     db.busy_timeout(Duration::from_secs(5)).map_err(cannot)?;
     db.set_prepared_statement_cache_capacity(32);
     let version = schema::version(&db).map_err(|unfit| why_unfit(path, unfit))?;
@@ -36,15 +37,7 @@ pub(super) fn connect(settings: &SqliteAuditBuilder) -> Result<Connection, Failu
             format!("`{}` cannot be kept in WAL mode; use a local file system", path.display()),
         ));
     }
-    // In WAL mode NORMAL leaves commits to the operating system and flushes at checkpoints alone, so that the file is
-    // whole after a power failure too; FULL flushes the log at each commit.
-    let synchronous = match settings.durability {
-        Durability::Process => "NORMAL",
-        Durability::Power => "FULL",
-    };
-    db.pragma_update(None, "synchronous", synchronous).map_err(cannot)?;
-    // The writer does it, to know how it went.
-    db.pragma_update(None, "wal_autocheckpoint", 0).map_err(cannot)?;
+    flush(&db, settings).map_err(cannot)?;
     if version < schema::VERSION {
         let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(cannot)?;
         schema::migrate(&tx, version, whole(now_ms()), settings.block).map_err(cannot)?;
@@ -57,6 +50,29 @@ pub(super) fn connect(settings: &SqliteAuditBuilder) -> Result<Connection, Failu
         db.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(())).map_err(cannot)?;
     }
     Ok(db)
+}
+
+/// Another connection to a database that is open: it brings the log into it while the first one writes.
+pub(super) fn beside(settings: &SqliteAuditBuilder) -> rusqlite::Result<Connection> {
+    let db = Connection::open_with_flags(&settings.path, FLAGS)?;
+    flush(&db, settings)?;
+    // Whether the log may go when the store is closed is for the first one to say.
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    // Until it has read something it does not know of the log.
+    db.query_row("SELECT count(*) FROM head", [], |_| Ok(()))?;
+    Ok(db)
+}
+
+fn flush(db: &Connection, settings: &SqliteAuditBuilder) -> rusqlite::Result<()> {
+    // In WAL mode NORMAL leaves commits to the operating system and flushes at checkpoints alone, so that the file is
+    // whole after a power failure too; FULL flushes the log at each commit.
+    let synchronous = match settings.durability {
+        Durability::Process => "NORMAL",
+        Durability::Power => "FULL",
+    };
+    db.pragma_update(None, "synchronous", synchronous)?;
+    // The writer sees to it.
+    db.pragma_update(None, "wal_autocheckpoint", 0)
 }
 
 /// Checks that a file is a store of this version, for readers.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use kest_core::audit::RecordKind;
 use kest_core::error::AuditErrorKind;
-use rusqlite::{TransactionBehavior, params};
+use rusqlite::{Connection, params};
 
 use super::error::{changed, failure, unsynced};
 use super::head::Head;
@@ -30,7 +30,7 @@ impl SqliteBackend {
         let mut new_keys: Vec<Arc<KeyRecord>> = Vec::new();
         let mut bytes = 0;
         step();
-        let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(cannot)?;
+        let tx = Batch::begin(db).map_err(cannot)?;
         step();
         let mut head = self.head;
         if Head::read(&tx).map_err(cannot)? != head {
@@ -95,5 +95,37 @@ impl SqliteBackend {
         self.log.grows(bytes);
         self.keys.extend(new_keys);
         Ok(())
+    }
+}
+
+/// A transaction whose statements are made once; undone unless it is committed.
+struct Batch<'c>(&'c Connection);
+
+impl<'c> Batch<'c> {
+    fn begin(db: &'c Connection) -> rusqlite::Result<Self> {
+        db.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        Ok(Self(db))
+    }
+
+    fn commit(self) -> rusqlite::Result<()> {
+        self.0.prepare_cached("COMMIT")?.execute([])?;
+        Ok(())
+    }
+}
+
+impl std::ops::Deref for Batch<'_> {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        self.0
+    }
+}
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        if !self.0.is_autocommit() {
+            // After any error the connection is opened anew, which undoes it too.
+            let _ = self.0.execute_batch("ROLLBACK");
+        }
     }
 }

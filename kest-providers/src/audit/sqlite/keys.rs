@@ -1,6 +1,6 @@
 //! The keys beside the entries.
 
-use rusqlite::{Transaction, params};
+use rusqlite::{Connection, params};
 
 use super::head::Head;
 use super::whole;
@@ -9,12 +9,12 @@ use crate::audit::item::KeyRecord;
 
 /// Keeps keys, unless they are there.
 pub(super) fn keep_keys(
-    tx: &Transaction<'_>,
+    db: &Connection,
     head: &mut Head,
     received_ms: u64,
     keys: &KeyRecord,
 ) -> rusqlite::Result<()> {
-    let known = tx
+    let known = db
         .prepare_cached("SELECT 1 FROM keys WHERE workload = ?1 AND jwks = ?2")?
         .exists(params![keys.workload, keys.jwks])?;
     if known {
@@ -22,7 +22,7 @@ pub(super) fn keep_keys(
     }
     head.keys_seq += 1;
     head.keys_link = chain::after_text(&head.keys_link, &keys_text(received_ms, &keys.workload, &keys.jwks));
-    tx.prepare_cached(
+    db.prepare_cached(
         "INSERT INTO keys(seq, received_ms, workload, jwks, chain) VALUES (?1, ?2, ?3, ?4, ?5)",
     )?
     .execute(params![head.keys_seq, whole(received_ms), keys.workload, keys.jwks, head.keys_link])?;

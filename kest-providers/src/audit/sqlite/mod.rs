@@ -59,6 +59,7 @@ impl SqliteAudit {
             timeout: Duration::from_secs(10),
             queue_bytes: 16 << 20,
             block: Blocks::USUAL,
+            log_bytes: 8 << 20,
         }
     }
 
@@ -106,6 +107,8 @@ pub struct SqliteAuditBuilder {
     queue_bytes: usize,
     /// Entries of a block, of a database that is new.
     block: u16,
+    /// Bytes of log after which it is brought into the database.
+    log_bytes: usize,
 }
 
 impl SqliteAuditBuilder {

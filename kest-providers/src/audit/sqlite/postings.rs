@@ -1,7 +1,7 @@
 //! What entries are found by. They are counted in blocks; of a block that is complete there is a row for each thing that
 //! can be asked for, with hashes of what its entries say and where in the block they stand.
 
-use rusqlite::{CachedStatement, Connection, Transaction, params};
+use rusqlite::{CachedStatement, Connection, params};
 
 use super::step;
 use crate::audit::chain::sha256;
@@ -157,7 +157,7 @@ impl OpenBlock {
     }
 
     /// Writes the terms, where the entry that was added last completes the block, and begins the next.
-    pub(super) fn complete(&mut self, tx: &Transaction<'_>, seq: i64) -> rusqlite::Result<()> {
+    pub(super) fn complete(&mut self, db: &Connection, seq: i64) -> rusqlite::Result<()> {
         let block = self.blocks.block(seq);
         if seq != self.blocks.last(block) {
             return Ok(());
@@ -165,7 +165,7 @@ impl OpenBlock {
         self.terms.sort_unstable();
         self.terms.dedup();
         // Whatever stands there is not of this sink.
-        let mut sql = tx.prepare_cached("INSERT OR REPLACE INTO postings(place, terms) VALUES (?1, ?2)")?;
+        let mut sql = db.prepare_cached("INSERT OR REPLACE INTO postings(place, terms) VALUES (?1, ?2)")?;
         for field in Field::ALL {
             self.write(&mut sql, field, block)?;
             step();
@@ -187,9 +187,9 @@ impl OpenBlock {
 }
 
 /// Deletes the terms of the blocks that end with that entry or before.
-pub(super) fn delete_up_to(tx: &Transaction<'_>, blocks: Blocks, seq: i64) -> rusqlite::Result<()> {
+pub(super) fn delete_up_to(db: &Connection, blocks: Blocks, seq: i64) -> rusqlite::Result<()> {
     let first_left = blocks.block(seq.saturating_add(1));
-    let mut sql = tx.prepare_cached("DELETE FROM postings WHERE place >= ?1 AND place < ?2")?;
+    let mut sql = db.prepare_cached("DELETE FROM postings WHERE place >= ?1 AND place < ?2")?;
     for field in Field::ALL {
         sql.execute([field.place(0), field.place(first_left)])?;
     }

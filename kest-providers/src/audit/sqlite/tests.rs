@@ -41,8 +41,11 @@ const OLD: u64 = 5;
 /// Entries of a block, so that several are completed.
 const BLOCK: u16 = 4;
 
+/// Of log, so that it is brought into the database now and then.
+const LOG_BYTES: usize = 40_000;
+
 fn small_blocks(file: &Path, block: u16) -> SqliteAuditBuilder {
-    SqliteAuditBuilder { block, ..SqliteAudit::builder(file) }
+    SqliteAuditBuilder { block, log_bytes: LOG_BYTES, ..SqliteAudit::builder(file) }
 }
 
 fn durability(power: bool) -> Durability {
@@ -56,7 +59,7 @@ fn child() {
     let power = env::var(POWER).unwrap() == "true";
     // What was written before is too old after this time.
     let builder =
-        SqliteAudit::builder(path).durability(durability(power)).retain_age(Duration::from_millis(1));
+        small_blocks(&path, BLOCK).durability(durability(power)).retain_age(Duration::from_millis(1));
     LEFT.store(env::var(AT).unwrap().parse().unwrap(), Ordering::SeqCst);
     let sink = builder.open().unwrap();
     let signers = [LocalEd25519Provider::new().unwrap(), LocalEd25519Provider::new().unwrap()];

@@ -129,6 +129,7 @@ impl SqliteBackend {
     /// After an error nothing in memory counts.
     pub(super) fn fails(&mut self, failure: &Failure) {
         self.keys = Kept::default();
+        self.log.rest();
         self.unsynced |= failure.is_unsynced();
         if self.unsynced
             && let Some(db) = self.db.take()
@@ -145,7 +146,7 @@ impl SqliteBackend {
     fn shorten_log(&mut self) -> Result<(), Failure> {
         let path = self.path();
         let Some(db) = &self.db else { return Err(unsynced(&path)) };
-        let Err(error) = self.log.shorten(db) else { return Ok(()) };
+        let Err(error) = self.log.shorten(db, &self.settings) else { return Ok(()) };
         let failure = failure("bring the log into", &path, error);
         if failure.is_unsynced() {
             self.stale = true;
@@ -227,6 +228,7 @@ impl Backend for SqliteBackend {
         if self.unsynced {
             return Err(unsynced(&path));
         }
+        self.log.rest();
         self.db = None;
         let db = connect(&self.settings)?;
         let head = Head::read(&db).map_err(|error| failure("read", &path, error))?;
@@ -246,6 +248,7 @@ impl Backend for SqliteBackend {
 
     fn close(&mut self) -> Result<(), Failure> {
         let path = self.path();
+        self.log.rest();
         let closed = match self.db.take() {
             None => Ok(()),
             Some(db) => db.close().map_err(|(_, error)| failure("close", &path, error)),
