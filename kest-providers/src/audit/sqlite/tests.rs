@@ -42,7 +42,7 @@ const OLD: u64 = 5;
 const BLOCK: u16 = 4;
 
 /// Of log, so that it is brought into the database now and then.
-const LOG_BYTES: usize = 40_000;
+const LOG_BYTES: usize = 45_000;
 
 fn small_blocks(file: &Path, block: u16) -> SqliteAuditBuilder {
     SqliteAuditBuilder { block, log_bytes: LOG_BYTES, ..SqliteAudit::builder(file) }

@@ -217,3 +217,27 @@ fn postings_left_by_somebody_else_are_written_over() {
     drop(sink);
     assert_eq!(read(&store), (ENTRIES + 2, Vec::new()));
 }
+
+#[test]
+fn a_gap_of_any_size_ends_no_list() {
+    for postings in ["", "DELETE FROM postings;"] {
+        let (_folder, store) = store();
+        let far = i64::MAX - 7;
+        let sql = format!(
+            "{postings} UPDATE entries SET seq = {far} WHERE seq = 18; UPDATE head SET seq = {far}; \
+             UPDATE entries SET seq = 3000000000 WHERE seq = 17"
+        );
+        change(&store, &sql);
+        for newest_first in [false, true] {
+            let found = |filter: Filter| store.list(&Filter { newest_first, ..filter }).unwrap().count();
+            assert_eq!(found(Filter::default()), ENTRIES, "{sql}");
+            assert_eq!(
+                found(Filter { taint: Some("pii".to_owned()), ..Filter::default() }),
+                ENTRIES,
+                "{sql}"
+            );
+            assert_eq!(found(Filter { denied: Some(false), ..Filter::default() }), 15, "{sql}");
+        }
+        assert!(read(&store).1.iter().any(|finding| finding.kind == FindingKind::Missing), "{sql}");
+    }
+}

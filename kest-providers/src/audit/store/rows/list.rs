@@ -58,34 +58,53 @@ impl Listed {
         })
     }
 
-    /// Goes to the next block that has entries. False at the end.
+    /// Goes to the next block. False at the end.
     fn next_block(&mut self) -> rusqlite::Result<bool> {
         let Times { first, last } = self.times;
+        if first > last {
+            return Ok(false);
+        }
         let newest_first = self.filter.newest_first;
-        let sql = if newest_first {
-            "SELECT seq FROM entries WHERE seq BETWEEN ?1 AND ?2 ORDER BY seq DESC LIMIT 1"
-        } else {
-            "SELECT seq FROM entries WHERE seq BETWEEN ?1 AND ?2 ORDER BY seq LIMIT 1"
-        };
-        let next = self.db.prepare_cached(sql)?.query_row([first, last], |row| row.get(0)).optional()?;
-        let Some(next) = next else { return Ok(false) };
         let blocks = self.blocks.unwrap_or_default();
-        let block = blocks.block(next);
+        let block = blocks.block(if newest_first { last } else { first });
         let (from, to) = (blocks.first(block).max(first), blocks.last(block).min(last));
         self.candidates = match self.positions(block)? {
-            None => (from..=to).collect(),
             Some(positions) => positions
                 .into_iter()
                 .map(|position| blocks.first(block).saturating_add(position.into()))
                 .filter(|seq| (from..=to).contains(seq))
                 .collect(),
+            // Whoever has edited the store may have left a gap of any size.
+            None => match self.next_entry()? {
+                None => return Ok(false),
+                Some(next) if (from..=to).contains(&next) => (from..=to).collect(),
+                Some(next) if newest_first => {
+                    self.times.last = next;
+                    return Ok(true);
+                }
+                Some(next) => {
+                    self.times.first = next;
+                    return Ok(true);
+                }
+            },
         };
         if newest_first {
-            self.times.last = from - 1;
+            self.times.last = from.saturating_sub(1);
         } else {
             self.times.first = to.saturating_add(1);
         }
         Ok(true)
+    }
+
+    /// The next entry that is there.
+    fn next_entry(&self) -> rusqlite::Result<Option<i64>> {
+        let sql = if self.filter.newest_first {
+            "SELECT seq FROM entries WHERE seq BETWEEN ?1 AND ?2 ORDER BY seq DESC LIMIT 1"
+        } else {
+            "SELECT seq FROM entries WHERE seq BETWEEN ?1 AND ?2 ORDER BY seq LIMIT 1"
+        };
+        let Times { first, last } = self.times;
+        self.db.prepare_cached(sql)?.query_row([first, last], |row| row.get(0)).optional()
     }
 
     /// Where in a block an entry may fit, in order. None: anywhere.
