@@ -100,13 +100,14 @@ fn fill(kind: Kind, durability: Durability, folder: &Path) {
     let deadline = Instant::now() + Duration::from_secs(20);
     for number in 5_000.. {
         let sample = sample(&signer, number);
-        if sink.append(&sample.record()).is_ok() {
+        let answer = sink.append(&sample.record());
+        if answer.is_ok() {
             acknowledged.push(sample.jws.into_string());
         }
         if acknowledged.len() == before + 5 {
             break;
         }
-        assert!(Instant::now() < deadline, "{what}: there is room, and it takes nothing");
+        assert!(Instant::now() < deadline, "{what}: there is room, and it takes nothing: {answer:?}");
         thread::yield_now();
     }
     drop(sink);

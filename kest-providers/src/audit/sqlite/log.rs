@@ -63,9 +63,9 @@ impl Log {
         Ok(())
     }
 
-    /// Ends the other thread, and with it its connection.
-    pub(super) fn rest(&mut self) {
-        self.helper = None;
+    /// Ends the other thread, and with it its connection. An error is that of its last pass.
+    pub(super) fn rest(&mut self) -> rusqlite::Result<()> {
+        self.helper.take().map_or(Ok(()), |mut helper| helper.end())
     }
 }
 
@@ -108,6 +108,15 @@ impl Helper {
         self.runs = self.ask.as_ref().is_some_and(|ask| ask.try_send(()).is_ok());
     }
 
+    fn end(&mut self) -> rusqlite::Result<()> {
+        self.ask = None;
+        if let Some(thread) = self.thread.take() {
+            // A thread that panicked has nothing to tell.
+            let _ = thread.join();
+        }
+        self.told.try_recv().unwrap_or(Ok(()))
+    }
+
     /// How the pass went; none while it is under way, unless that is to be waited for.
     fn ended(&mut self, wait: bool) -> Option<rusqlite::Result<()>> {
         if !self.runs {
@@ -130,10 +139,7 @@ impl Helper {
 
 impl Drop for Helper {
     fn drop(&mut self) {
-        self.ask = None;
-        if let Some(thread) = self.thread.take() {
-            // What it has to say nobody asks any more.
-            let _ = thread.join();
-        }
+        // Nobody asks any more how it went.
+        let _ = self.end();
     }
 }

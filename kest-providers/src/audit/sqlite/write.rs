@@ -129,15 +129,21 @@ impl SqliteBackend {
     /// After an error nothing in memory counts.
     pub(super) fn fails(&mut self, failure: &Failure) {
         self.keys = Kept::default();
-        self.log.rest();
         self.unsynced |= failure.is_unsynced();
-        if self.unsynced
-            && let Some(db) = self.db.take()
-        {
-            // Closing would bring the log into the database, believe the next flush, and delete the log. It is to stay:
-            // whoever opens the store next has all of it to copy.
+        if self.unsynced {
+            // Closing would believe the next flush, and delete the log: whoever opens the store next is to have all of
+            // it to copy.
+            let _ = self.leave();
+        }
+    }
+
+    /// Closes the database and leaves its log as it is. An error is that of the last pass.
+    fn leave(&mut self) -> rusqlite::Result<()> {
+        let passed = self.log.rest();
+        if let Some(db) = self.db.take() {
             let _ = db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
         }
+        passed
     }
 
     /// Brings the log into the database from time to time. If the device failed to flush, SQLite copies what it has not
@@ -228,8 +234,14 @@ impl Backend for SqliteBackend {
         if self.unsynced {
             return Err(unsynced(&path));
         }
-        self.log.rest();
-        self.db = None;
+        // On a disk that is full bringing the log over would take what room there is for entries.
+        if let Err(error) = self.leave() {
+            let failure = failure("bring the log into", &path, error);
+            self.unsynced |= failure.is_unsynced();
+            if self.unsynced {
+                return Err(failure);
+            }
+        }
         let db = connect(&self.settings)?;
         let head = Head::read(&db).map_err(|error| failure("read", &path, error))?;
         // A transaction whose outcome was not known may have happened. Its calls were refused; their entries stay.
@@ -248,9 +260,15 @@ impl Backend for SqliteBackend {
 
     fn close(&mut self) -> Result<(), Failure> {
         let path = self.path();
-        self.log.rest();
+        let passed = match self.log.rest() {
+            Err(error) => Err(failure("bring the log into", &path, error)),
+            Ok(()) => Ok(()),
+        };
+        if passed.as_ref().is_err_and(Failure::is_unsynced) {
+            let _ = self.leave();
+        }
         let closed = match self.db.take() {
-            None => Ok(()),
+            None => passed,
             Some(db) => db.close().map_err(|(_, error)| failure("close", &path, error)),
         };
         let unlocked = self.lock.unlock();
