@@ -25,6 +25,7 @@ pub(super) fn connect(settings: &SqliteAuditBuilder) -> Result<Connection, Failu
     let cannot = |error| failure("open", path, error).opening();
     let mut db = Connection::open_with_flags(path, FLAGS | OpenFlags::SQLITE_OPEN_CREATE).map_err(cannot)?;
     db.busy_timeout(Duration::from_secs(5)).map_err(cannot)?;
+    rows_alone(&db).map_err(cannot)?;
     db.set_prepared_statement_cache_capacity(32);
     let version = schema::version(&db).map_err(|unfit| why_unfit(path, unfit))?;
     if version == 0 {
@@ -43,6 +44,15 @@ pub(super) fn connect(settings: &SqliteAuditBuilder) -> Result<Connection, Failu
         schema::migrate(&tx, version, whole(now_ms()), settings.block).map_err(cannot)?;
         tx.commit().map_err(cannot)?;
     }
+    if let Some(what) = schema::altered(&db).map_err(cannot)? {
+        return Err(Failure::new(
+            AuditErrorKind::Open,
+            format!(
+                "`{}` was altered: {what}; keep it as it is, find out who did that, and name another file",
+                path.display()
+            ),
+        ));
+    }
     if let Some(most) = settings.max_bytes {
         let page: i64 = db.query_row("PRAGMA page_size", [], |row| row.get(0)).map_err(cannot)?;
         let pages = whole(most) / page.max(1);
@@ -55,12 +65,22 @@ pub(super) fn connect(settings: &SqliteAuditBuilder) -> Result<Connection, Failu
 /// Another connection to a database that is open: it brings the log into it while the first one writes.
 pub(super) fn beside(settings: &SqliteAuditBuilder) -> rusqlite::Result<Connection> {
     let db = Connection::open_with_flags(&settings.path, FLAGS)?;
+    rows_alone(&db)?;
     flush(&db, settings)?;
     // Whether the log may go when the store is closed is for the first one to say.
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     // Until it has read something it does not know of the log.
     db.query_row("SELECT count(*) FROM head", [], |_| Ok(()))?;
     Ok(db)
+}
+
+/// What others put into the database does nothing on this connection, also while it is open: no trigger runs, and no
+/// view stands for a table.
+pub(in crate::audit) fn rows_alone(db: &Connection) -> rusqlite::Result<()> {
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    Ok(())
 }
 
 fn flush(db: &Connection, settings: &SqliteAuditBuilder) -> rusqlite::Result<()> {

@@ -33,11 +33,13 @@ impl Head {
     /// In the transaction that `db` is in.
     pub(super) fn write(&self, db: &Connection) -> rusqlite::Result<()> {
         let Self { seq, link, keys_seq, keys_link, denial_bytes } = self;
-        db.prepare_cached(
-            "UPDATE head SET seq = ?1, link = ?2, keys_seq = ?3, keys_link = ?4, denial_bytes = ?5",
-        )?
-        .execute(params![seq, link, keys_seq, keys_link, denial_bytes])?;
-        Ok(())
+        let changed = db
+            .prepare_cached(
+                "UPDATE head SET seq = ?1, link = ?2, keys_seq = ?3, keys_link = ?4, denial_bytes = ?5",
+            )?
+            .execute(params![seq, link, keys_seq, keys_link, denial_bytes])?;
+        // A row that is not there would leave the end of the chain where it was.
+        if changed == 1 { Ok(()) } else { Err(Error::StatementChangedRows(changed)) }
     }
 }
 

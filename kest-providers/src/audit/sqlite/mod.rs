@@ -22,11 +22,12 @@ use kest_core::config::Durability;
 use kest_core::error::AuditError;
 use kest_core::identity::BoxFuture;
 
-pub(super) use self::connect::fit_to_read;
+pub(super) use self::connect::{fit_to_read, rows_alone};
 pub(super) use self::error::failure;
 pub(super) use self::keys::keys_text;
 pub(super) use self::postings::{Blocks, Field, Term, positions, terms};
 pub(super) use self::retire::Retired;
+pub(super) use self::schema::altered;
 use self::write::SqliteBackend;
 use super::queue::{Queue, RETRY, Settings};
 

@@ -1,5 +1,8 @@
 //! Tables, and how older ones become these.
 
+use std::fmt;
+
+use kest_core::text::Quoted;
 use rusqlite::{Connection, Transaction, params};
 
 /// What `PRAGMA user_version` says.
@@ -74,6 +77,52 @@ pub(super) fn version(db: &Connection) -> Result<i64, Unfit> {
         (APPLICATION, older, _) if older > 0 => Ok(older),
         _ => Err(Unfit::Foreign),
     }
+}
+
+/// A table, an index, a view or a trigger.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Object {
+    name: String,
+    kind: String,
+    table: String,
+    sql: Option<String>,
+}
+
+impl fmt::Display for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} of {}", self.kind, Quoted(&self.name), Quoted(&self.table))
+    }
+}
+
+/// What a store of [`VERSION`] has otherwise than sinks make it, in words: a trigger can let rows vanish that are
+/// written, an index with a condition rows that are searched for. What SQLite notes for itself (`ANALYZE`) is left out.
+pub(in crate::audit) fn altered(db: &Connection) -> rusqlite::Result<Option<String>> {
+    let (ours, found) = (objects(&as_made()?)?, objects(db)?);
+    let strange = found.iter().find(|object| !ours.contains(object));
+    let missing = ours.iter().find(|object| !found.iter().any(|other| other.name == object.name));
+    Ok(match (strange, missing) {
+        (Some(object), _) => Some(format!("the {object} is not as sinks make it")),
+        (None, Some(object)) => Some(format!("the {object} is gone")),
+        (None, None) => None,
+    })
+}
+
+fn as_made() -> rusqlite::Result<Connection> {
+    let db = Connection::open_in_memory()?;
+    for step in STEPS {
+        db.execute_batch(step)?;
+    }
+    Ok(db)
+}
+
+fn objects(db: &Connection) -> rusqlite::Result<Vec<Object>> {
+    let sql = "SELECT name, type, tbl_name, sql FROM sqlite_schema WHERE substr(name, 1, 11) <> 'sqlite_stat' \
+               ORDER BY name LIMIT 1000";
+    let mut sql = db.prepare(sql)?;
+    let rows = sql.query_map([], |row| {
+        Ok(Object { name: row.get(0)?, kind: row.get(1)?, table: row.get(2)?, sql: row.get(3)? })
+    })?;
+    rows.collect()
 }
 
 /// Brings a store to [`VERSION`], in the transaction. A new one gets blocks of so many entries.

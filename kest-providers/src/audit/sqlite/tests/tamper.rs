@@ -241,3 +241,79 @@ fn a_gap_of_any_size_ends_no_list() {
         assert!(read(&store).1.iter().any(|finding| finding.kind == FindingKind::Missing), "{sql}");
     }
 }
+
+/// Each leaves all rows as they are.
+#[test]
+fn tables_that_are_not_as_sinks_make_them_are_named_and_not_written_to() {
+    let cases = [
+        (
+            "CREATE TRIGGER t BEFORE INSERT ON entries BEGIN SELECT raise(ignore); END",
+            "the trigger `t` of `entries` is not as sinks make it",
+        ),
+        (
+            "CREATE TRIGGER t AFTER INSERT ON entries WHEN new.denied = 1 BEGIN \
+             DELETE FROM entries WHERE seq = new.seq; END",
+            "the trigger `t` of `entries` is not as sinks make it",
+        ),
+        (
+            "CREATE UNIQUE INDEX i ON entries(received_ms, seq)",
+            "the index `i` of `entries` is not as sinks make it",
+        ),
+        ("CREATE VIEW v AS SELECT 1", "the view `v` of `v` is not as sinks make it"),
+        (
+            "ALTER TABLE entries ADD COLUMN x INTEGER",
+            "the table `entries` of `entries` is not as sinks make it",
+        ),
+        ("DROP INDEX retired_after", "the index `retired_after` of `retired` is gone"),
+        ("DROP TABLE migrations", "the table `migrations` of `migrations` is gone"),
+    ];
+    for (sql, what) in cases {
+        let (_folder, store) = store();
+        change(&store, sql);
+        let (entries, findings) = read(&store);
+        assert_eq!((entries, findings.len()), (ENTRIES, 1), "{sql}: {findings:?}");
+        assert_eq!((findings[0].kind, &*findings[0].detail), (FindingKind::Malformed, what), "{sql}");
+        let refused = small_blocks(store.path(), 4).open().expect_err(sql).to_string();
+        assert!(refused.contains("was altered: ") && refused.contains(what), "{refused}");
+    }
+    // SQLite's own notes on a database are no change.
+    let (_folder, store) = store();
+    change(&store, "ANALYZE");
+    assert_eq!(read(&store), (ENTRIES, Vec::new()));
+    drop(small_blocks(store.path(), 4).open().unwrap());
+}
+
+#[test]
+fn a_trigger_that_comes_while_the_sink_is_open_takes_nothing() {
+    let triggers = [
+        "CREATE TRIGGER t BEFORE INSERT ON entries BEGIN SELECT raise(ignore); END",
+        "CREATE TRIGGER t AFTER INSERT ON entries BEGIN DELETE FROM entries WHERE seq = new.seq; END",
+        "CREATE TRIGGER t BEFORE UPDATE ON head BEGIN SELECT raise(ignore); END",
+        "CREATE TRIGGER t BEFORE INSERT ON postings BEGIN SELECT raise(ignore); END",
+    ];
+    for sql in triggers {
+        let folder = Folder::new();
+        let file = folder.0.join("audit.sqlite");
+        let signers = signers();
+        let sink = small_blocks(&file, 4).open().unwrap();
+        for number in 0..6 {
+            if number == 1 {
+                Connection::open(&file).unwrap().execute_batch(sql).unwrap();
+            }
+            let says = Says {
+                workload: 0,
+                operation: 0,
+                user: None,
+                taints: vec![false; 3],
+                denied: false,
+                trace: number,
+            };
+            append(&sink, &signers[0], &says.sign(&signers, number));
+        }
+        drop(sink);
+        let (entries, findings) = read(&Store::open(&file).unwrap());
+        assert_eq!(entries, 6, "{sql}: {findings:?}");
+        assert_eq!(findings.len(), 1, "{sql}: {findings:?}");
+        assert!(findings[0].detail.contains("trigger `t`"), "{sql}: {findings:?}");
+    }
+}

@@ -20,7 +20,7 @@ use self::read::{EntryRow, entry_rows, key_rows};
 use super::{Expected, Finding, FindingKind, Place, Seen, Stored, StoredKeys};
 use crate::audit::chain::{self, Link, sha256};
 use crate::audit::failure::Failure;
-use crate::audit::sqlite::{Retired, failure, fit_to_read, keys_text};
+use crate::audit::sqlite::{Retired, altered, failure, fit_to_read, keys_text, rows_alone};
 
 /// Rows that are read at once.
 const PAGE: usize = 1_000;
@@ -77,6 +77,7 @@ fn connect(path: &Path) -> Result<Connection, AuditError> {
 fn prepare(db: Connection, path: &Path) -> Result<Connection, Failure> {
     let cannot = |error| failure("read", path, error).opening();
     db.busy_timeout(std::time::Duration::from_secs(5)).map_err(cannot)?;
+    rows_alone(&db).map_err(cannot)?;
     db.pragma_update(None, "query_only", true).map_err(cannot)?;
     // Columns are outside of what the writer controls: a page that is damaged is an error, not another value.
     db.pragma_update(None, "cell_size_check", true).map_err(cannot)?;
@@ -131,6 +132,9 @@ impl Rows {
             denial_bytes: 0,
             page: VecDeque::new(),
         };
+        if let Some(detail) = altered(&rows.db).map_err(cannot)? {
+            rows.found(Place::Store, FindingKind::Malformed, detail);
+        }
         if let Some(detail) = rows.head.unfit() {
             rows.found(Place::Store, FindingKind::Malformed, detail);
         }
