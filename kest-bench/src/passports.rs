@@ -161,7 +161,7 @@ fn verify(verifier: &Verifier, received: &UnverifiedPassport, clock: Clock) -> R
 }
 
 /// The signatures of a passport, ready to be checked.
-struct Signatures<'a> {
+pub(crate) struct Signatures<'a> {
     key: VerifyingKey,
     all: Vec<(&'a [u8], Signature)>,
 }
@@ -170,7 +170,7 @@ struct Signatures<'a> {
 const CHECKED_IN_PARALLEL: usize = 16;
 
 impl<'a> Signatures<'a> {
-    fn of(maker: &Maker, received: &'a UnverifiedPassport) -> Result<Self> {
+    pub(crate) fn of(maker: &Maker, received: &'a UnverifiedPassport) -> Result<Self> {
         let keys = maker.identity.public_keys()?;
         let key = keys.0.first().and_then(|jwk| jwk.as_ed25519()).ok_or("the key is no Ed25519 key")?;
         let signature = |jws: &'a str| -> Result<(&'a [u8], Signature)> {
@@ -184,7 +184,7 @@ impl<'a> Signatures<'a> {
         })
     }
 
-    fn check(&self, threads: usize, clock: Clock) -> Result<f64> {
+    pub(crate) fn check(&self, threads: usize, clock: Clock) -> Result<f64> {
         let threads = if self.all.len() < CHECKED_IN_PARALLEL { 1 } else { threads };
         let (ns, good) = clock.time(|| self.check_all(threads));
         if good { Ok(ns) } else { Err("a signature of the floor is not good".into()) }

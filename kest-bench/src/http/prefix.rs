@@ -17,6 +17,7 @@ use super::{Ready, baggage};
 use crate::Result;
 use crate::chain::{Engine, Maker};
 use crate::clock::{Clock, least};
+use crate::passports::Signatures;
 use crate::report::{Line, Report};
 
 /// Prints the lines `http/layer/…` and its parts, `http/read/…` and `http/verify/…`.
@@ -33,7 +34,12 @@ pub(super) fn measure(report: &mut Report, quick: bool) -> Result<()> {
         ("1-new/packed", packed, 100, 1),
     ];
     for (kind, wire, before, new) in arrivals {
-        let parts = ["layer", "read", "verify"].map(|part| format!("http/{part}/{kind}"));
+        let parts = [
+            format!("http/layer/{kind}"),
+            format!("http/read/{kind}"),
+            format!("http/verify/{kind}"),
+            format!("http/layer/{kind}/signatures"),
+        ];
         if parts.iter().any(|name| report.wants(name)) {
             let arriving = Arriving::new(wire, before, new)?;
             for (name, times) in parts.iter().zip(arriving.times(repeats)?) {
@@ -61,6 +67,7 @@ fn line(name: &str, n: usize, (times, floors): &(Vec<f64>, Vec<f64>)) -> Line {
 
 /// A request, and everything that it meets.
 struct Arriving {
+    maker: Maker,
     runtime: Runtime,
     wire: Wire,
     baggage: String,
@@ -93,6 +100,7 @@ impl Arriving {
         let now_ms = u64::try_from(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_millis())?;
         let forgetful = plain.for_ingress(now_ms, Duration::from_secs(3_600), Duration::from_secs(30));
         Ok(Self {
+            maker,
             runtime: Builder::new_current_thread().enable_all().build()?,
             wire,
             baggage,
@@ -105,13 +113,17 @@ impl Arriving {
         })
     }
 
-    /// Of the layer, of reading alone, and of verifying alone, each in turns with verifying all anew.
-    fn times(&self, repeats: usize) -> Result<[(Vec<f64>, Vec<f64>); 3]> {
-        let mut all: [(Vec<f64>, Vec<f64>); 3] = Default::default();
+    /// Of the layer, of reading alone, and of verifying alone, each in turns with verifying all anew; and of the layer
+    /// in turns with nothing but all signatures.
+    fn times(&self, repeats: usize) -> Result<[(Vec<f64>, Vec<f64>); 4]> {
+        let mut all: [(Vec<f64>, Vec<f64>); 4] = Default::default();
+        let signatures = Signatures::of(&self.maker, &self.received)?;
         for _ in 0..repeats {
-            let of = [self.layer()?, self.read()?, self.verify(&self.remembering)?];
-            let floor = self.verify(&self.forgetful)?;
-            for ((times, floors), ns) in all.iter_mut().zip(of) {
+            let (layer, read) = (self.layer()?, self.read()?);
+            let of = [layer, read, self.verify(&self.remembering)?, layer];
+            let anew = self.verify(&self.forgetful)?;
+            let floor = [anew, anew, anew, signatures.check(1, Clock::Process)?];
+            for ((times, floors), (ns, floor)) in all.iter_mut().zip(of.into_iter().zip(floor)) {
                 times.push(ns);
                 floors.push(floor);
             }

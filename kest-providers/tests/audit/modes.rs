@@ -8,7 +8,7 @@ use std::{env, fs};
 use kest_core::audit::AuditSink as _;
 use kest_core::config::Durability;
 use kest_core::error::AuditErrorKind;
-use kest_providers::audit::FileAudit;
+use kest_providers::audit::{FileAudit, SqliteAudit};
 
 use crate::support::{Folder, Kind, sample, segments, signer};
 
@@ -37,6 +37,50 @@ fn child() {
         text.extend_from_slice(b"{\"v\":1,\"received_ms\":");
         fs::write(last, text).unwrap();
         drop(FileAudit::open(folder).unwrap());
+    }
+}
+
+#[test]
+#[ignore = "run by `a_database_is_for_its_owner_alone_whatever_the_umask`"]
+fn child_with_a_database() {
+    let folder = env::var_os(FOLDER).unwrap();
+    let sink = SqliteAudit::open(Path::new(&folder).join("audit.sqlite")).unwrap();
+    sink.append(&sample(&signer("a"), 0).record()).unwrap();
+    let files: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    for end in ["audit.sqlite", "audit.sqlite-wal", "audit.sqlite-shm", "audit.sqlite.lock"] {
+        let file = files.iter().find(|file| file.to_string_lossy().ends_with(end));
+        assert_eq!(file.map(|file| mode(file)), Some(0o600), "{end} of {files:?}");
+    }
+    assert_eq!(files.len(), 4, "{files:?}");
+}
+
+#[test]
+fn a_database_is_for_its_owner_alone_whatever_the_umask() {
+    for umask in ["000", "022", "377"] {
+        let folder = Folder::new();
+        let output = Command::new("sh")
+            .args(["-c", &format!("umask {umask}; exec \"$0\" \"$@\"")])
+            .arg(env::current_exe().unwrap())
+            .args(["modes::child_with_a_database", "--exact", "--ignored", "--nocapture"])
+            .env(FOLDER, folder.path())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{umask}: {}", String::from_utf8_lossy(&output.stdout));
+    }
+}
+
+#[test]
+fn a_database_behind_a_symbolic_link_is_refused() {
+    let folder = Folder::new();
+    let (link, target) = (folder.path().join("audit.sqlite"), folder.path().join("target"));
+    symlink(&target, &link).unwrap();
+    for _ in 0..2 {
+        let error = SqliteAudit::open(&link).unwrap_err();
+        assert_eq!(error.kind(), AuditErrorKind::Open);
+        assert!(error.to_string().contains("symbolic link"), "{error}");
+        // First nothing is made there, then what is there is not taken.
+        assert!(!target.exists() || fs::read(&target).unwrap().is_empty());
+        fs::write(&target, "").unwrap();
     }
 }
 

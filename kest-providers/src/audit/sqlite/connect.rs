@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::time::Duration;
+use std::{fs, io};
 
 use kest_core::config::Durability;
 use kest_core::error::AuditErrorKind;
@@ -14,6 +15,7 @@ use super::schema::{self, Unfit};
 use super::whole;
 use crate::audit::failure::Failure;
 use crate::audit::file::now_ms;
+use crate::audit::private;
 
 /// Of a new database.
 const PAGE_BYTES: u32 = 4_096;
@@ -23,6 +25,7 @@ const FLAGS: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLI
 pub(super) fn connect(settings: &SqliteAuditBuilder) -> Result<Connection, Failure> {
     let path = &settings.path;
     let cannot = |error| failure("open", path, error).opening();
+    private(path)?;
     let mut db = Connection::open_with_flags(path, FLAGS | OpenFlags::SQLITE_OPEN_CREATE).map_err(cannot)?;
     db.busy_timeout(Duration::from_secs(5)).map_err(cannot)?;
     rows_alone(&db).map_err(cannot)?;
@@ -60,6 +63,24 @@ pub(super) fn connect(settings: &SqliteAuditBuilder) -> Result<Connection, Failu
         db.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(())).map_err(cannot)?;
     }
     Ok(db)
+}
+
+/// Creates the file, if it is not there, for its owner alone. SQLite gives the files beside it the same mode.
+fn private(path: &Path) -> Result<(), Failure> {
+    match private::create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            return Err(Failure::io("create", path, error).opening());
+        }
+        Ok(_) | Err(_) => {}
+    }
+    // What stands at its other end is somebody else's to choose.
+    if fs::symlink_metadata(path).is_ok_and(|about| about.is_symlink()) {
+        return Err(Failure::new(
+            AuditErrorKind::Open,
+            format!("`{}` is a symbolic link; name the file itself", path.display()),
+        ));
+    }
+    Ok(())
 }
 
 /// Another connection to a database that is open: it brings the log into it while the first one writes.
