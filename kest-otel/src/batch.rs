@@ -144,7 +144,7 @@ impl fmt::Debug for KestSpanProcessor {
 pub(crate) struct Secrets(pub(crate) Vec<String>);
 
 impl Secrets {
-    fn masked(&self, text: &str) -> String {
+    pub(crate) fn masked(&self, text: &str) -> String {
         let masked = self
             .0
             .iter()

@@ -91,6 +91,23 @@ fn what_is_lost_is_said_once_and_at_the_end_and_tokens_never() {
 }
 
 #[test]
+fn why_and_where_is_said_by_either_protocol() {
+    let _alone = alone();
+    let nobody = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+    for protocol in [Protocol::Grpc, Protocol::HttpProtobuf] {
+        let telemetry = to(nobody, protocol).install().unwrap();
+        let scope = kest().enter();
+        call("unseen", || ()).unwrap();
+        drop(scope);
+        let error = telemetry.flush().unwrap_err();
+        let said = std::error::Error::source(&error).unwrap().to_string();
+        assert!(said.contains("refused"), "{said}");
+        assert!(said.contains(&format!("at `http://{nobody}`")), "{said}");
+        assert!(!said.contains("/v1/traces"), "{said}");
+    }
+}
+
+#[test]
 fn a_redirect_takes_no_token_elsewhere() {
     let _alone = alone();
     let other = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -147,6 +164,13 @@ fn settings_of_collectors_are_checked() {
             here().endpoint("https://127.0.0.1:4317").roots_pem("nothing"),
             TelemetryErrorKind::Setting,
             "certificate",
+        ),
+        (
+            here()
+                .endpoint("https://127.0.0.1:4317")
+                .roots_pem("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"),
+            TelemetryErrorKind::Setting,
+            "a certificate that is none",
         ),
         (here().endpoint("http://collector.example:4317"), TelemetryErrorKind::Endpoint, "plain text"),
         (here().endpoint("127.0.0.1:4317"), TelemetryErrorKind::Endpoint, "URL"),

@@ -88,6 +88,11 @@ impl Target {
         };
         Ok(Self { url, protocol })
     }
+
+    /// The address without its path, which may be nobody else's business.
+    pub(super) fn origin(&self) -> String {
+        Url::parse(&self.url).map_or_else(|_| String::new(), |url| url.origin().ascii_serialization())
+    }
 }
 
 fn parse(text: &str) -> Result<Url, TelemetryError> {
