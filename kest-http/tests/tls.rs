@@ -163,6 +163,27 @@ async fn each_side_knows_who_the_other_is_over_either_protocol() {
     assert!(answer.ends_with(ORDERS), "{answer}");
 }
 
+/// With all that Kest's features bring: where one of them turned on tonic's own TLS, tonic would refuse the address.
+#[tokio::test]
+async fn tonic_takes_https_addresses() {
+    let authority = Authority::new();
+    let server = Running::start(TlsServer::new(authority.server(Some(STOCK))), who()).await;
+    let connector = SpiffeConnector::new(authority.client(Some(ORDERS))).http2_only();
+    let mut channel = tonic::transport::Endpoint::from_shared(server.uri())
+        .unwrap()
+        .connect_timeout(SOON)
+        .connect_with_connector(connector)
+        .await
+        .unwrap();
+    let request = Request::get("/").body(tonic::body::Body::empty()).unwrap();
+    let response = timeout(SOON, async {
+        std::future::poll_fn(|cx| channel.poll_ready(cx)).await.unwrap();
+        channel.call(request).await.unwrap()
+    });
+    let body = response.await.unwrap().into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(body, ORDERS);
+}
+
 #[tokio::test]
 async fn who_proves_nothing_gets_no_answer() {
     let authority = Authority::new();

@@ -29,9 +29,9 @@ use crate::PeerIdentity;
 ///
 /// For hyper-util's `Client`, whose responses then carry the server's [`PeerIdentity`](crate::PeerIdentity) in their
 /// extensions, for gRPC too (a tonic client's `with_origin` takes such a client); and for tonic's
-/// `Endpoint::connect_with_connector`, where [`PinnedLayer`](super::PinnedLayer) tells it. Where tonic's own TLS is
-/// built in, which the exporters of `kest-otel` bring, tonic refuses `https` addresses of other connectors: give the
-/// `Endpoint` the address with `http`, and `.origin(…)` with `https`.
+/// `Endpoint::connect_with_connector`, where [`PinnedLayer`](super::PinnedLayer) tells it. Where a program has tonic's own
+/// TLS built in (its features `tls-…`; Kest turns none of them on), tonic refuses `https` addresses of other connectors:
+/// give the `Endpoint` the address with `http`, and `.origin(…)` with `https`.
 ///
 /// ```no_run
 /// use kest_http::tls::SpiffeConnector;

@@ -77,7 +77,7 @@ impl Clients {
                 let peer = call.peer.as_deref().expect("the peer to be pinned to");
                 let (connector, pinned) =
                     SpiffeConnector::pinned(&self.attested().identity, peer).await.map_err(sending)?;
-                let channel = attested_endpoint(&call).connect_with_connector_lazy(connector.http2_only());
+                let channel = endpoint(&call).connect_with_connector_lazy(connector.http2_only());
                 let stack = ServiceBuilder::new().layer(self.to_origin(&call)).layer(pinned);
                 by_tonic(stack.service(channel), None, call.plan).await
             }
@@ -153,12 +153,6 @@ fn answered(status: u16, body: &[u8]) -> Result<Value, Failure> {
 
 fn endpoint(call: &Call) -> Endpoint {
     Endpoint::from_shared(call.origin.clone()).unwrap()
-}
-
-/// Where tonic's own TLS is built in, as exporters of telemetry have it, it leaves `https` addresses to no other connector.
-fn attested_endpoint(call: &Call) -> Endpoint {
-    let address = call.origin.replacen("https://", "http://", 1);
-    Endpoint::from_shared(address).unwrap().origin(call.origin.parse().unwrap())
 }
 
 fn sending(error: impl StdError + Send + Sync + 'static) -> Failure {
