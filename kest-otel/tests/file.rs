@@ -168,6 +168,42 @@ fn a_file_is_gone_on_with_and_a_torn_line_stays_by_itself() {
 }
 
 #[test]
+fn a_file_of_something_else_is_refused_and_left_as_it_is() {
+    let _alone = alone();
+    let folder = Folder::new();
+    let path = folder.file("other.jsonl");
+    for other in [
+        "x",
+        " ",
+        "[]",
+        "{}",
+        "{\"kest\":\"audit\"}\n",
+        "{\"resourceLogs\":[]}\n",
+        "{\"resourceSpans\":{}}\n",
+        "\n\nx\n{\"resourceSpans\":[",
+        "\r\n",
+    ] {
+        fs::write(&path, other).unwrap();
+        let error = KestTelemetry::setup("shop", "file", path.as_str()).unwrap_err();
+        assert_eq!(error.kind(), TelemetryErrorKind::Open, "{other:?}");
+        assert!(error.to_string().contains("something else; name another file"), "{error}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), other);
+    }
+    // What a crash, a full disk or a collector leaves is gone on with.
+    for ours in ["", "{", "{\"resourceSpans\":[", "\n", "{\"res\n", "\n\n{\"resourceSpans\":[{}]}\n"] {
+        fs::write(&path, ours).unwrap();
+        let telemetry = KestTelemetry::setup("shop", "file", path.as_str()).unwrap();
+        kest().enter_scope(|| call("added", || ()).unwrap());
+        telemetry.shutdown().unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(
+            text.starts_with(ours) && text.lines().last().unwrap().contains("kest.verified.added"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn the_configuration_opens_it() {
     let _alone = alone();
     let folder = Folder::new();

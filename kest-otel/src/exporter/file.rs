@@ -1,7 +1,7 @@
 //! Spans as lines of JSON.
 
 use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{Read, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 
 use opentelemetry_sdk::Resource;
@@ -21,15 +21,33 @@ pub(super) struct JsonLines {
 impl JsonLines {
     pub(super) fn open(path: &Path) -> Result<Self, TelemetryError> {
         let mut file = local::open(path)?;
-        let torn = is_torn(&mut file).map_err(|error| cannot_open(path, &error).with_source(error))?;
+        let told = |error: std::io::Error| cannot_open(path, &error).with_source(error);
+        // Pipes and devices have neither beginning nor end.
+        if !file.metadata().map_err(told)?.is_file() {
+            return Ok(Self { file, torn: false });
+        }
+        if !begins_with_spans(&mut file).map_err(told)? {
+            return Err(cannot_open(path, &"it holds something else; name another file"));
+        }
+        let torn = is_torn(&mut file).map_err(told)?;
         Ok(Self { file, torn })
     }
 }
 
+/// Whether the first line begins as each line of ours does, as far as it goes: a crash may have torn it.
+fn begins_with_spans(file: &mut File) -> std::io::Result<bool> {
+    let mut head = Vec::new();
+    file.seek(SeekFrom::Start(0))?;
+    Read::by_ref(file).take(4096).read_to_end(&mut head)?;
+    // Of a line that no room was left for there is its end alone.
+    let mut lines = head.split(|byte| *byte == b'\n').skip_while(|line| line.is_empty());
+    let first = lines.next().unwrap_or_default();
+    Ok(first.starts_with(json::BEGINNING) || json::BEGINNING.starts_with(first))
+}
+
 /// Whether the file ends within a line.
 fn is_torn(file: &mut File) -> std::io::Result<bool> {
-    // Pipes and devices have no end.
-    if !file.metadata()?.is_file() || file.metadata()?.len() == 0 {
+    if file.metadata()?.len() == 0 {
         return Ok(false);
     }
     let mut last = [0];

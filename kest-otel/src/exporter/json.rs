@@ -8,6 +8,9 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SpanData;
 use serde_json::{Map, Value, json};
 
+/// How each [`traces_data`] begins as text.
+pub(super) const BEGINNING: &[u8] = br#"{"resourceSpans":["#;
+
 /// A whole `TracesData` with one span, so that each line of a file can be read by itself.
 pub(super) fn traces_data(span: &SpanData, resource: &Resource) -> Value {
     json!({ "resourceSpans": [{
