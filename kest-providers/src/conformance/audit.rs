@@ -32,27 +32,7 @@ pub enum Check {
 }
 
 /// A rule that a sink breaks.
-#[derive(Debug)]
-pub struct ConformanceFailure {
-    check: Check,
-    detail: String,
-}
-
-impl ConformanceFailure {
-    /// The rule.
-    #[must_use]
-    pub fn check(&self) -> Check {
-        self.check
-    }
-}
-
-impl fmt::Display for ConformanceFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the audit sink does not conform ({:?}): {}", self.check, self.detail)
-    }
-}
-
-impl std::error::Error for ConformanceFailure {}
+pub type ConformanceFailure = super::ConformanceFailure<Check>;
 
 /// Holds a sink to every rule. It stores some hundred entries that `signer` signs.
 ///
@@ -81,7 +61,7 @@ struct Suite<'a> {
 }
 
 fn failed(check: Check, detail: impl fmt::Display) -> ConformanceFailure {
-    ConformanceFailure { check, detail: detail.to_string() }
+    ConformanceFailure::new("the audit sink", check, detail)
 }
 
 /// An entry that nobody asked for, signed.

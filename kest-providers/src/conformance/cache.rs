@@ -32,27 +32,7 @@ pub enum Check {
 }
 
 /// A rule that a cache breaks.
-#[derive(Debug)]
-pub struct ConformanceFailure {
-    check: Check,
-    detail: String,
-}
-
-impl ConformanceFailure {
-    /// The rule.
-    #[must_use]
-    pub fn check(&self) -> Check {
-        self.check
-    }
-}
-
-impl fmt::Display for ConformanceFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the claim cache does not conform ({:?}): {}", self.check, self.detail)
-    }
-}
-
-impl std::error::Error for ConformanceFailure {}
+pub type ConformanceFailure = super::ConformanceFailure<Check>;
 
 /// Holds a cache to every rule. It keeps some hundred claims, of at most 1 MiB each, for [`TTL`].
 ///
@@ -71,7 +51,7 @@ pub fn run(cache: &dyn ClaimCache) -> Result<(), ConformanceFailure> {
 const SMALL: &str = "[\"a.b.c\"]";
 
 fn failed(check: Check, detail: impl fmt::Display) -> ConformanceFailure {
-    ConformanceFailure { check, detail: detail.to_string() }
+    ConformanceFailure::new("the claim cache", check, detail)
 }
 
 fn put(cache: &dyn ClaimCache, check: Check, text: &str) -> Result<ClaimId, ConformanceFailure> {

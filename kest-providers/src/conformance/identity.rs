@@ -43,27 +43,7 @@ pub enum Check {
 }
 
 /// A rule that a provider breaks.
-#[derive(Debug)]
-pub struct ConformanceFailure {
-    check: Check,
-    detail: String,
-}
-
-impl ConformanceFailure {
-    /// The rule.
-    #[must_use]
-    pub fn check(&self) -> Check {
-        self.check
-    }
-}
-
-impl fmt::Display for ConformanceFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the identity provider does not conform ({:?}): {}", self.check, self.detail)
-    }
-}
-
-impl std::error::Error for ConformanceFailure {}
+pub type ConformanceFailure = super::ConformanceFailure<Check>;
 
 const SIGNS: usize = 4_000;
 const THREADS: usize = 8;
@@ -116,7 +96,7 @@ pub fn run_with(provider: &dyn IdentityProvider, signs: usize) -> Result<(), Con
 }
 
 fn broken(check: Check, detail: impl fmt::Display) -> ConformanceFailure {
-    ConformanceFailure { check, detail: detail.to_string() }
+    ConformanceFailure::new("the identity provider", check, detail)
 }
 
 fn workload_id(provider: &dyn IdentityProvider) -> Result<Arc<str>, ConformanceFailure> {

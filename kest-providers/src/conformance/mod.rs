@@ -3,5 +3,8 @@
 pub mod audit;
 pub mod cache;
 mod executor;
+mod failure;
 pub mod identity;
 pub mod policy;
+
+pub use failure::ConformanceFailure;

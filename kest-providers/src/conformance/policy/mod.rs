@@ -61,27 +61,7 @@ pub enum Check {
 }
 
 /// A rule that an engine breaks.
-#[derive(Debug)]
-pub struct ConformanceFailure {
-    check: Check,
-    detail: String,
-}
-
-impl ConformanceFailure {
-    /// The rule.
-    #[must_use]
-    pub fn check(&self) -> Check {
-        self.check
-    }
-}
-
-impl fmt::Display for ConformanceFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the policy engine does not conform ({:?}): {}", self.check, self.detail)
-    }
-}
-
-impl std::error::Error for ConformanceFailure {}
+pub type ConformanceFailure = super::ConformanceFailure<Check>;
 
 const ROUNDS: usize = 4;
 const THREADS: usize = 8;
@@ -127,7 +107,7 @@ pub fn check_with(engine: impl PolicyEngine + 'static, rounds: usize) -> Result<
 }
 
 fn broken(check: Check, detail: impl fmt::Display) -> ConformanceFailure {
-    ConformanceFailure { check, detail: detail.to_string() }
+    ConformanceFailure::new("the policy engine", check, detail)
 }
 
 /// Runs work on a thread of its own: an engine that panics or never comes back breaks the rule.
