@@ -166,8 +166,7 @@ impl Config {
     /// # Errors
     /// On a syntax error, an unknown key, or content that contradicts itself; the message names the key.
     pub fn parse(text: &str) -> Result<Self, ConfigurationError> {
-        let config: Self = toml::from_str(text)
-            .map_err(|error| wrong(format!("kest.toml: {}", error.message())).with_source(error))?;
+        let config: Self = toml::from_str(text).map_err(|error| wrong(misread(text, &error)))?;
         config.check()?;
         Ok(config)
     }
@@ -305,6 +304,13 @@ pub(crate) fn check_policy_name(name: &str) -> Result<(), ConfigurationError> {
     ))
 }
 
+/// What the parser says and where, without the text around it: a source of the error would have the whole file in it.
+fn misread(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start));
+    let line = before.map(|before| format!("line {}: ", before.matches('\n').count() + 1));
+    format!("kest.toml: {}{}", line.unwrap_or_default(), error.message())
+}
+
 fn wrong(message: String) -> ConfigurationError {
     ConfigurationError::new(ConfigurationErrorKind::ConfigFile, message)
 }
@@ -315,6 +321,15 @@ mod tests {
 
     fn refused(text: &str) -> String {
         Config::parse(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_refusal_has_its_line_and_nothing_else_of_the_file() {
+        let error = Config::parse("# s3cret\n\nfolder = \"s3cret\"\n").unwrap_err();
+        assert!(error.to_string().starts_with("kest.toml: line 3: unknown field `folder`, "), "{error}");
+        // What `main` prints.
+        assert_eq!(format!("{:?}", crate::Error::from(error)), refused("# s3cret\n\nfolder = \"s3cret\"\n"));
+        assert!(!refused("# s3cret\n\nfolder = \"s3cret\"\n").contains("s3cret"));
     }
 
     #[test]

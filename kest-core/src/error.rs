@@ -1,16 +1,17 @@
 //! What can go wrong, one kind per cause. Spec §16.
 //!
-//! Messages are lower case, without a full stop, with the user's input in backticks and the fix named.
+//! Messages are lower case, without a full stop, with the user's input in backticks and the fix named. `Debug`, which is what
+//! `main` prints of an error that it returns, is the message, with such causes as it does not tell.
 
 use std::error::Error as StdError;
 use std::fmt;
 
 use crate::canonical::CanonicalError;
+use crate::text;
 
 type Source = Box<dyn StdError + Send + Sync + 'static>;
 
 /// Why a protected function did not run, or (see [`Error::already_executed`]) could not be recorded.
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
     /// No identity, or one that cannot sign.
@@ -72,6 +73,12 @@ impl Error {
     }
 }
 
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        text::debug(self, f)
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -108,7 +115,6 @@ impl StdError for Error {
 macro_rules! detail {
     ($(#[$doc:meta])* $name:ident, $kind:ident, $variant:ident) => {
         $(#[$doc])*
-        #[derive(Debug)]
         pub struct $name {
             kind: $kind,
             message: String,
@@ -133,6 +139,12 @@ macro_rules! detail {
             #[must_use]
             pub fn kind(&self) -> $kind {
                 self.kind
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                text::debug(self, f)
             }
         }
 
@@ -399,10 +411,8 @@ detail!(
 );
 
 /// A policy said no. The function did not run, and nothing was appended to the passport.
-#[derive(Debug)]
 pub struct PolicyDenied(Box<Denial>);
 
-#[derive(Debug)]
 struct Denial {
     policy: String,
     tier: &'static str,
@@ -462,6 +472,12 @@ impl PolicyDenied {
     }
 }
 
+impl fmt::Debug for PolicyDenied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        text::debug(self, f)
+    }
+}
+
 impl fmt::Display for PolicyDenied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let d = &self.0;
@@ -485,7 +501,6 @@ impl From<PolicyDenied> for Error {
 }
 
 /// A value that JCS (RFC 8785) cannot carry. The function did not run, and no policy was asked.
-#[derive(Debug)]
 pub struct CanonicalizationError {
     place: String,
     source: CanonicalError,
@@ -502,6 +517,12 @@ impl CanonicalizationError {
     #[must_use]
     pub fn place(&self) -> &str {
         &self.place
+    }
+}
+
+impl fmt::Debug for CanonicalizationError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        text::debug(self, f)
     }
 }
 
@@ -534,7 +555,6 @@ impl CanonicalError {
 }
 
 /// The function has run, and its `completion` entry could not be made. Do not retry the call. Spec §6.
-#[derive(Debug)]
 pub struct CompletionError {
     operation: String,
     entry_id: String,
@@ -550,6 +570,12 @@ impl CompletionError {
     #[must_use]
     pub fn entry_id(&self) -> &str {
         &self.entry_id
+    }
+}
+
+impl fmt::Debug for CompletionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        text::debug(self, f)
     }
 }
 

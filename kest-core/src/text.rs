@@ -1,6 +1,7 @@
 //! Foreign text among one's own. Whoever wrote an entry must not forge a line of a report, move the cursor of a
 //! terminal, colour a line or turn it around.
 
+use std::error::Error as StdError;
 use std::fmt::{self, Write as _};
 
 /// The whole text with everything escaped that a terminal or a log would act upon, cut where it gets too long.
@@ -86,6 +87,25 @@ impl<T: fmt::Display> fmt::Display for Safe<T> {
         write!(text, "{}", self.0)?;
         f.write_str(&message(&text))
     }
+}
+
+/// An error as its `Debug` should read, which is what `main` prints of one that it returns: the message, and of the causes
+/// what it does not say yet. Nothing twice, and no data of whoever failed.
+///
+/// # Errors
+/// When the formatter does.
+pub fn debug(error: &(dyn StdError + 'static), f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let mut said = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let raw = cause.to_string();
+        let safe = message(&raw);
+        if !said.contains(&raw) && !said.contains(&safe) {
+            write!(said, ": {safe}")?;
+        }
+        next = cause.source();
+    }
+    f.write_str(&said)
 }
 
 /// What a character stands in.
@@ -190,6 +210,18 @@ mod tests {
         assert_eq!(field("a\" trust 100 \"", 40), "\"a\\\" trust 100 \\\"\"");
         assert_eq!(field("+pii", 40), "\"+pii\"");
         assert_eq!(field("", 40), "\"\"");
+    }
+
+    #[test]
+    fn causes_are_said_once() {
+        use crate::error::{ConfigurationError, ConfigurationErrorKind, Error};
+        let new = |text| ConfigurationError::new(ConfigurationErrorKind::ConfigFile, text);
+        let inner = || std::io::Error::other("no\nroom");
+        let said = Error::from(new("cannot write: no\\nroom").with_source(inner()));
+        assert_eq!(format!("{said:?}"), "cannot write: no\\nroom");
+        let unsaid = Error::from(new("in `a`").with_source(new("cannot write").with_source(inner())));
+        assert_eq!(format!("{unsaid:?}"), "in `a`: cannot write: no\\nroom");
+        assert_eq!(format!("{unsaid:#?}"), format!("{unsaid:?}"));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use kest_core::error::ConfigurationError;
 
 /// Telemetry that could not be set up, or that did not end well. No call is ever refused for it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct TelemetryError {
     kind: TelemetryErrorKind,
     message: String,
@@ -49,6 +49,12 @@ impl TelemetryError {
     #[must_use]
     pub fn kind(&self) -> TelemetryErrorKind {
         self.kind
+    }
+}
+
+impl fmt::Debug for TelemetryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        kest_core::text::debug(self, f)
     }
 }
 

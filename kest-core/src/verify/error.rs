@@ -55,7 +55,6 @@ impl fmt::Display for Step {
 }
 
 /// A passport does not verify: where, at which step, why, and what was found until then.
-#[derive(Debug)]
 pub struct VerifyError {
     entry: Option<usize>,
     step: Step,
@@ -90,6 +89,12 @@ impl VerifyError {
     #[must_use]
     pub fn report(&self) -> &Report {
         &self.report
+    }
+}
+
+impl fmt::Debug for VerifyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        crate::text::debug(self, f)
     }
 }
 

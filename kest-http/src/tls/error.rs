@@ -8,7 +8,6 @@ use std::time::Duration;
 use kest_core::error::IdentityError;
 
 /// Why a connection could not be made.
-#[derive(Debug)]
 pub struct ConnectError {
     kind: ConnectErrorKind,
     message: String,
@@ -72,6 +71,12 @@ impl ConnectError {
     pub(super) fn protocol(authority: &str) -> Self {
         let message = format!("`{authority}` does not offer HTTP/2, which this connector was told to speak");
         Self { kind: ConnectErrorKind::Protocol, message, source: None }
+    }
+}
+
+impl fmt::Debug for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        kest_core::text::debug(self, f)
     }
 }
 

@@ -4,7 +4,6 @@ use std::error::Error as StdError;
 use std::fmt;
 
 /// A rule that a provider breaks. `Check` is the suite's list of rules.
-#[derive(Debug)]
 pub struct ConformanceFailure<Check> {
     subject: &'static str,
     check: Check,
@@ -20,6 +19,12 @@ impl<Check: Copy> ConformanceFailure<Check> {
     #[must_use]
     pub fn check(&self) -> Check {
         self.check
+    }
+}
+
+impl<Check: fmt::Debug> fmt::Debug for ConformanceFailure<Check> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -238,7 +238,6 @@ impl fmt::Display for Expected {
 }
 
 /// Why a table of cases cannot be used.
-#[derive(Debug)]
 pub struct CaseTableError {
     message: String,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
@@ -251,6 +250,12 @@ impl CaseTableError {
 
     fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> Self {
         Self { message: format!("the table of cases cannot be read: {error}"), source: Some(error.into()) }
+    }
+}
+
+impl fmt::Debug for CaseTableError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        kest_core::text::debug(self, f)
     }
 }
 

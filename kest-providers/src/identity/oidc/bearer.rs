@@ -166,7 +166,6 @@ impl fmt::Debug for ValidatedToken {
 }
 
 /// Why a bearer token does not count.
-#[derive(Debug)]
 pub struct BearerError {
     unavailable: bool,
     error: IdentityError,
@@ -183,6 +182,12 @@ impl BearerError {
     #[must_use]
     pub fn is_expired(&self) -> bool {
         !self.unavailable && self.error.kind() == IdentityErrorKind::SvidExpired
+    }
+}
+
+impl fmt::Debug for BearerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        kest_core::text::debug(self, f)
     }
 }
 
