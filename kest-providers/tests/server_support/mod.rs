@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 pub(crate) mod ask;
+#[cfg(all(feature = "opa", feature = "cedar-agent"))]
+pub(crate) mod products;
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
