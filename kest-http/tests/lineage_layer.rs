@@ -178,14 +178,7 @@ async fn a_service_inside_of_another_lineage_goes_on_with_what_came_with_the_req
 #[tokio::test]
 async fn baggage_strings_count_only_where_the_configuration_says_so_and_the_lineage_says_nothing() {
     let (caller, service) = (Workload::new("gateway"), Workload::new("orders"));
-    let mut config = kest_core::config::Config::default();
-    config.propagation.trust_baggage_identity = true;
-    let kest = kest_core::Kest::builder()
-        .identity(Arc::clone(&service.identity))
-        .engine(kest_providers::policy::MockPolicyEngine::allow())
-        .config(config)
-        .build()
-        .unwrap();
+    let kest = service.trusting_baggage();
     let trusting =
         LineageLayer::builder(kest, verifier(&[&caller])).allow(caller.id.as_str()).build().unwrap();
     let address = serve(routes().layer(trusting)).await;
@@ -203,14 +196,7 @@ async fn baggage_strings_count_only_where_the_configuration_says_so_and_the_line
 #[tokio::test]
 async fn a_baggage_string_does_not_stand_in_for_a_signed_user_who_is_not_believed() {
     let (caller, service) = (Workload::new("gateway"), Workload::new("orders"));
-    let mut config = kest_core::config::Config::default();
-    config.propagation.trust_baggage_identity = true;
-    let kest = kest_core::Kest::builder()
-        .identity(Arc::clone(&service.identity))
-        .engine(kest_providers::policy::MockPolicyEngine::allow())
-        .config(config)
-        .build()
-        .unwrap();
+    let kest = service.trusting_baggage();
     let build = || LineageLayer::builder(kest.clone(), verifier(&[&caller]));
     let of = |user: &'static str| caller.passport(&["order"], Some(json!(user)));
     let disputed = two_tips(of("alice").await, of("bob").await).await;

@@ -15,40 +15,20 @@ use kest_core::Passport;
 use kest_core::lineage::{Outgoing, get_current_passport};
 use kest_core::verify::{Anchors, Authority, Grant, VerifiedPassport, Verifier};
 use kest_http::{LineageLayer, Outbound, OutboundLayer, Wire};
-use outbound_support::{Workload, callee, client, get, header, op, score, serve, shape, verifier};
+use outbound_support::{
+    PLAIN, Workload, asking_back, callee, client, get, header, op, score, serve, shape, verifier,
+};
 use tower::{Layer as _, ServiceExt as _};
 
-const ADDS: CallSpec = CallSpec {
-    operation: "adds",
-    span: "kest.verified.test",
-    function: "tests::adds",
-    policies: &["allow"],
-    classification: "system",
-    source_type: None,
-    added_taints: &["pii"],
-    removed_taints: &[],
-    trust_override: None,
-    sanitizer: false,
-    labels: &[],
-    config_seen: None,
-};
+const ADDS: CallSpec = CallSpec { operation: "adds", added_taints: &["pii"], ..PLAIN };
 const REMOVES: CallSpec = CallSpec {
     operation: "removes",
-    function: "tests::removes",
     classification: "sanitizer",
-    added_taints: &[],
     removed_taints: &["pii"],
     sanitizer: true,
-    ..ADDS
+    ..PLAIN
 };
-
-const RAISES: CallSpec = CallSpec {
-    operation: "raises",
-    function: "tests::raises",
-    added_taints: &[],
-    trust_override: Some(90),
-    ..ADDS
-};
+const RAISES: CallSpec = CallSpec { operation: "raises", trust_override: Some(90), ..PLAIN };
 
 async fn run(spec: &'static CallSpec) {
     let live = begin(Invocation::new(spec)).await.unwrap();
@@ -82,12 +62,7 @@ async fn between(layer: LineageLayer, outbound: Outbound, stock: SocketAddr) -> 
 async fn a_lineage_of_nobody_known_gains_nothing_at_a_service_that_knows_it() {
     let [orders, stock, gateway] = ["orders", "stock", "gateway"].map(Workload::new);
     let stock_at = serve(callee(&stock, "count", &[&gateway, &orders])).await;
-    let outbound = Outbound::builder()
-        .any_host()
-        .returned(verifier(&[&gateway, &stock, &orders]))
-        .callee(stock_at.to_string(), "spiffe://kest.test/stock")
-        .build()
-        .unwrap();
+    let outbound = asking_back(stock_at, verifier(&[&gateway, &stock, &orders]));
     let layer = LineageLayer::builder(orders.kest.clone(), verifier(&[&gateway])).build().unwrap();
     let at = between(layer, outbound, stock_at).await;
     let stolen = gateway.header(&["login"]).await;
@@ -104,12 +79,7 @@ async fn a_taint_that_is_kept_here_does_not_get_lost_on_the_way() {
     };
     let ((), passport) = gateway.kest.scope(calls).source("system").with_passport().await;
     let stock_at = serve(callee(&stock, "count", &[&gateway, &orders])).await;
-    let outbound = Outbound::builder()
-        .any_host()
-        .returned(verifier(&[&gateway, &stock, &orders]))
-        .callee(stock_at.to_string(), "spiffe://kest.test/stock")
-        .build()
-        .unwrap();
+    let outbound = asking_back(stock_at, verifier(&[&gateway, &stock, &orders]));
     // The gateway may remove nothing here, nor start what it started.
     let authority = Authority::new([("spiffe://kest.test/gateway", Grant::federated())]).unwrap();
     let anchors = Anchors::from_provider(&*gateway.identity).unwrap();
@@ -149,12 +119,7 @@ async fn what_a_callee_overrides_and_removes_counts_where_a_rule_grants_it() {
         if let Some(rules) = rules {
             returned = returned.authority(rules);
         }
-        let outbound = Outbound::builder()
-            .any_host()
-            .returned(returned.build())
-            .callee(stock_at.to_string(), "spiffe://kest.test/stock")
-            .build()
-            .unwrap();
+        let outbound = asking_back(stock_at, returned.build());
         let layer = LineageLayer::builder(orders.kest.clone(), verifier(&[&gateway])).build().unwrap();
         let at = between(layer, outbound, stock_at).await;
         let said = text(at, "/1", &header(&passport)).await;
@@ -168,12 +133,7 @@ async fn what_a_callee_overrides_and_removes_counts_where_a_rule_grants_it() {
 async fn a_request_without_lineage_gains_nothing_by_a_call() {
     let [orders, stock] = ["orders", "stock"].map(Workload::new);
     let stock_at = serve(callee(&stock, "count", &[&orders])).await;
-    let outbound = Outbound::builder()
-        .any_host()
-        .returned(verifier(&[&stock, &orders]))
-        .callee(stock_at.to_string(), "spiffe://kest.test/stock")
-        .build()
-        .unwrap();
+    let outbound = asking_back(stock_at, verifier(&[&stock, &orders]));
     let layer = LineageLayer::builder(orders.kest.clone(), verifier(&[&stock])).build().unwrap();
     let at = between(layer, outbound, stock_at).await;
     for path in ["/0", "/1"] {
@@ -234,12 +194,7 @@ async fn thorough(stock: &Workload, orders: &Workload) -> SocketAddr {
 async fn a_whole_lineage_is_read_as_well() {
     let [orders, stock] = ["orders", "stock"].map(Workload::new);
     let at = thorough(&stock, &orders).await;
-    let outbound = Outbound::builder()
-        .any_host()
-        .returned(verifier(&[&orders, &stock]))
-        .callee(at.to_string(), "spiffe://kest.test/stock")
-        .build()
-        .unwrap();
+    let outbound = asking_back(at, verifier(&[&orders, &stock]));
     let client = OutboundLayer::new(outbound.clone()).layer(client(false));
     let work = async {
         op("first", async {}).await.unwrap();
@@ -256,12 +211,7 @@ async fn a_whole_lineage_is_read_as_well() {
 async fn an_idle_callee_beside_other_work_leaves_a_lineage_that_goes_on() {
     let [orders, stock] = ["orders", "stock"].map(Workload::new);
     let at = serve(callee(&stock, "count", &[&orders])).await;
-    let outbound = Outbound::builder()
-        .any_host()
-        .returned(verifier(&[&orders, &stock]))
-        .callee(at.to_string(), "spiffe://kest.test/stock")
-        .build()
-        .unwrap();
+    let outbound = asking_back(at, verifier(&[&orders, &stock]));
     let layer = OutboundLayer::new(outbound);
     let work = async {
         op("first", async {}).await.unwrap();

@@ -1,6 +1,8 @@
 //! Workloads, services that note what they receive, and clients over loopback sockets.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub(crate) mod lab;
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -24,7 +26,7 @@ use kest_core::identity::IdentityProvider;
 use kest_core::lineage::Jwt;
 use kest_core::verify::{Anchors, Verifier};
 use kest_core::{Kest, Passport};
-use kest_http::{Arrived, LineageLayer, Parcel, Wire};
+use kest_http::{Arrived, LineageLayer, Outbound, Parcel, Wire};
 use kest_providers::identity::LocalEd25519Provider;
 use kest_providers::policy::MockPolicyEngine;
 use serde_json::Value;
@@ -65,6 +67,16 @@ impl Workload {
     }
 }
 
+/// Calls may go anywhere; what the workload `stock` there did comes back, as far as it verifies.
+pub(crate) fn asking_back(stock: SocketAddr, verifier: Verifier) -> Outbound {
+    Outbound::builder()
+        .any_host()
+        .returned(verifier)
+        .callee(stock.to_string(), "spiffe://kest.test/stock")
+        .build()
+        .unwrap()
+}
+
 pub(crate) fn header(passport: &Passport) -> String {
     Wire::default().write_blocking(&Parcel::of(passport.clone()), &[]).unwrap()
 }
@@ -77,7 +89,8 @@ pub(crate) fn verifier(workloads: &[&Workload]) -> Verifier {
     Verifier::new(anchors)
 }
 
-const PLAIN: CallSpec = CallSpec {
+/// What a call is where nothing else is said.
+pub(crate) const PLAIN: CallSpec = CallSpec {
     operation: "plain",
     span: "kest.verified.test",
     function: "tests::protected",

@@ -12,6 +12,7 @@ use axum::response::Response;
 use axum::routing::get;
 use axum::{Json, Router};
 use kest_core::__private::{CallSpec, Invocation, begin, in_scope};
+use kest_core::config::Config;
 use kest_core::error::Error;
 use kest_core::lineage::{get_current_jwt, get_current_passport};
 use kest_core::verify::{Anchors, Authority, Grant, Verifier};
@@ -53,6 +54,14 @@ impl Workload {
     /// [`Self::passport`] as it goes over the wire.
     pub(crate) async fn baggage(&self, operations: &[&'static str], user: Option<Value>) -> String {
         baggage(&self.passport(operations, user).await)
+    }
+
+    /// Its configuration lets strings of baggage say who the user and the agent are.
+    pub(crate) fn trusting_baggage(&self) -> Kest {
+        let mut config = Config::default();
+        config.propagation.trust_baggage_identity = true;
+        let kest = Kest::builder().identity(Arc::clone(&self.identity)).config(config);
+        kest.engine(MockPolicyEngine::allow().without_recording()).build().unwrap()
     }
 
     pub(crate) fn peer(&self) -> PeerIdentity {
