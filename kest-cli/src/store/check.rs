@@ -71,6 +71,8 @@ pub(crate) struct Answer {
     pub(crate) keys: &'static str,
     /// The running hash at the end.
     pub(crate) tip: Option<String>,
+    /// Lines before the end that it does not vouch for.
+    pub(crate) disowned: Option<String>,
     /// What retention has taken, as the store says.
     pub(crate) retired: Option<String>,
     pub(crate) axes: Verdicts,
@@ -143,8 +145,9 @@ pub(crate) fn run(
     let found = Found::of(&mut checks, &options.expect_tip, &watch);
     let scan = checks.into_scan();
     let tip = scan.as_ref().and_then(Scan::tip);
+    let disowned = scan.as_ref().and_then(Scan::disowned);
     let retired = scan.as_ref().and_then(Scan::retired);
-    let report = Report { found, options, tip, retired, name };
+    let report = Report { found, options, tip, disowned, retired, name };
     let answer = report.answer();
     if json {
         out.json(&answer)?;
@@ -163,6 +166,8 @@ pub(crate) struct Found {
     pub(crate) damage: u64,
     /// Whether a running hash that was kept elsewhere was not come by.
     pub(crate) missed_tip: bool,
+    /// Whether such a running hash stands only in lines that the next segment disowns.
+    pub(crate) disowned_tip: bool,
     /// Whether nothing is left that such a running hash vouches for.
     pub(crate) gone_tip: bool,
     /// Why it could not be read to its end.
@@ -213,6 +218,7 @@ impl Found {
         self.damage += u64::from(damage);
         match finding.kind {
             FindingKind::Gone => self.gone_tip = true,
+            FindingKind::Disowned => self.disowned_tip = true,
             _ => {
                 self.missed_tip |=
                     finding.place == Place::Store && expected.iter().any(|tip| finding.detail.contains(tip));

@@ -15,6 +15,7 @@ pub(crate) struct Report<'a> {
     pub(crate) found: Found,
     pub(crate) options: &'a Options,
     pub(crate) tip: Option<String>,
+    pub(crate) disowned: Option<String>,
     pub(crate) retired: Option<String>,
     pub(crate) name: String,
 }
@@ -65,6 +66,7 @@ impl Report<'_> {
             entries: seen.entries,
             denials,
             keys: if self.options.stored_keys { "of the store itself" } else { "trusted" },
+            disowned: self.disowned,
             retired: self.retired,
             tip: self.tip.filter(|_| seen.entries > 0),
             axes,
@@ -115,6 +117,12 @@ impl Report<'_> {
         }
         if self.found.missed_tip {
             return axis(Verdict::Fail, "a running hash that was kept elsewhere is not in the store");
+        }
+        if self.found.disowned_tip {
+            return axis(
+                Verdict::Fail,
+                "a running hash that was kept elsewhere stands only in lines that the next segment disowns",
+            );
         }
         if self.found.unread.is_some() {
             return axis(Verdict::NotChecked, "not all of the store was read");
@@ -216,7 +224,12 @@ pub(crate) fn human(out: Out, answer: &Answer) -> String {
         ));
     }
     if let Some(tip) = &answer.tip {
-        page.push_str(&format!("{:<13} {tip}\n", "tip"));
+        page.push_str(&format!("{:<13} {tip}", "tip"));
+        if let Some(lines) = &answer.disowned {
+            let lines = text::message(lines);
+            page.push_str(&format!(" (not of {lines}, which the next segment disowns)"));
+        }
+        page.push('\n');
     }
     let ink = if answer.accepted { Ink::Strong } else { Ink::Bad };
     page.push_str(&out.ink(ink, &text::message(&answer.summary)));

@@ -1,6 +1,7 @@
 //! `kest audit`, and `kest verify` and `kest show` on audit stores. Each test has both kinds of store.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+mod evidence;
 mod export;
 mod ls;
 mod show;

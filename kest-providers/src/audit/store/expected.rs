@@ -14,6 +14,8 @@ struct Awaited {
     link: Link,
     /// Whether the store says that it stood right before what is left.
     at_edge: bool,
+    /// The line after which it was come by, of those that the next segment disowns.
+    disowned: Option<Place>,
 }
 
 impl Expected {
@@ -24,7 +26,7 @@ impl Expected {
                 format!("`{}` is no SHA-256 in lowercase hex (64 digits)", tip.escape_debug()),
             )
         })?;
-        self.0.push(Awaited { link, at_edge: false });
+        self.0.push(Awaited { link, at_edge: false, disowned: None });
         Ok(())
     }
 
@@ -32,6 +34,15 @@ impl Expected {
     pub(super) fn pass(&mut self, link: &Link) {
         if !self.0.is_empty() {
             self.0.retain(|awaited| awaited.link != *link);
+        }
+    }
+
+    /// Comes by a link in lines that the next segment disowns: they are in no chain.
+    pub(super) fn pass_disowned(&mut self, link: &Link, place: impl Fn() -> Place) {
+        for awaited in &mut self.0 {
+            if awaited.link == *link {
+                awaited.disowned.get_or_insert_with(&place);
+            }
         }
     }
 
@@ -44,9 +55,15 @@ impl Expected {
 
     /// At the end.
     pub(super) fn missed(&mut self) -> Option<Finding> {
-        let Awaited { link, at_edge } = self.0.pop()?;
+        let Awaited { link, at_edge, disowned } = self.0.pop()?;
         let link = hex(&link);
-        let (kind, detail) = if at_edge {
+        let (kind, detail) = if let Some(place) = disowned {
+            let detail = format!(
+                "the running hash `{link}` that was kept elsewhere is that after {place}, and the next segment disowns \
+                 that line: what it vouches for was made void after it was kept"
+            );
+            (FindingKind::Disowned, detail)
+        } else if at_edge {
             let detail = format!(
                 "the running hash `{link}` that was kept elsewhere is what the store says stood before the first that \
                  is left: nothing that it vouches for is there any more, so it proves nothing"

@@ -56,6 +56,9 @@ pub enum FindingKind {
     Damaged,
     /// Lines that were written when the device failed, and never acknowledged.
     Unacknowledged,
+    /// A running hash that was kept elsewhere stands only in lines that the next segment disowns: either a device has
+    /// failed after it was kept, or somebody wants to be rid of them.
+    Disowned,
     /// All that a running hash that was kept elsewhere vouches for is gone, so that it cannot be looked for: whether
     /// retention took it, only the store itself says.
     Gone,
@@ -69,7 +72,7 @@ impl FindingKind {
     #[must_use]
     pub fn is_damage(self) -> bool {
         match self {
-            Self::Broken | Self::Malformed | Self::Missing | Self::Columns | Self::Damaged => true,
+            Self::Broken | Self::Malformed | Self::Missing | Self::Columns | Self::Damaged | Self::Disowned => true,
             Self::Unacknowledged | Self::Gone | Self::Torn => false,
         }
     }

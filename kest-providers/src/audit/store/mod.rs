@@ -254,7 +254,8 @@ impl Scan {
     /// by it, its end was cut off, or what stands before was changed by somebody who did the sums anew: a finding.
     ///
     /// It counts as met where it comes out of a line or row that was read. If it is only what the store says stood
-    /// before its beginning, nothing is left to compare it with: [`FindingKind::Gone`].
+    /// before its beginning, nothing is left to compare it with: [`FindingKind::Gone`]. Lines that the next segment
+    /// disowns do not count: [`FindingKind::Disowned`].
     ///
     /// # Errors
     /// When `tip` is no SHA-256 in lowercase hex.
@@ -273,6 +274,17 @@ impl Scan {
             Steps::Rows(rows) => rows.link(),
         };
         link.map(|link| hex(&link))
+    }
+
+    /// Lines before the [tip](Self::tip) that it does not vouch for, in words: the segment after theirs disowns them.
+    /// Known at the end of the scan; none where there are none.
+    #[must_use]
+    pub fn disowned(&self) -> Option<String> {
+        match &self.steps {
+            Steps::Lines(lines) => lines.disowned(),
+            #[cfg(feature = "sqlite")]
+            Steps::Rows(_) => None,
+        }
     }
 
     /// What retention has taken, as the store itself says, in words: known at the end of the scan. None where nothing

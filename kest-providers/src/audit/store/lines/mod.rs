@@ -32,6 +32,8 @@ pub(super) struct Lines {
     /// The oldest segment that retention has left, by any head that was read.
     oldest: Option<u64>,
     whole: bool,
+    /// Lines that the next segment disowns.
+    disowned: Vec<String>,
     /// Bytes of segments that were read, and of all.
     done: u64,
     all: u64,
@@ -64,6 +66,7 @@ impl Lines {
             first: newest.as_ref().map(|head| head.oldest),
             oldest: None,
             whole: true,
+            disowned: Vec::new(),
             done: 0,
             all,
             link: None,
@@ -92,6 +95,7 @@ impl Lines {
             first: None,
             oldest: None,
             whole: false,
+            disowned: Vec::new(),
             done: 0,
             all: length(path),
             link: None,
@@ -110,6 +114,7 @@ impl Lines {
             first: None,
             oldest: None,
             whole: false,
+            disowned: Vec::new(),
             done: 0,
             all: 0,
             link: None,
@@ -182,6 +187,17 @@ impl Lines {
     pub(super) fn retired(&self) -> Option<String> {
         let oldest = self.first.max(self.oldest).filter(|oldest| *oldest > 1)?;
         Some(format!("segments `{}` to `{}`", segment_name(1), segment_name(oldest - 1)))
+    }
+
+    /// Lines that the next segment disowns, so that no running hash after them covers them.
+    pub(super) fn disowned(&self) -> Option<String> {
+        const NAMED: usize = 4;
+        let named = self.disowned.get(..NAMED).unwrap_or(&self.disowned).join(", ");
+        match self.disowned.len() {
+            0 => None,
+            all if all > NAMED => Some(format!("{named} and of {} more segments", all - NAMED)),
+            _ => Some(named),
+        }
     }
 
     /// The hash after the last line that was read.
@@ -265,6 +281,9 @@ impl Lines {
             self.findings.push_back(Finding::new(place, kind, detail));
             return;
         };
+        if let Some((lines, _)) = segment.vouched.filter(|(lines, _)| segment.lines > *lines) {
+            self.disowned.push(format!("lines {} to {} of `{}`", lines + 1, segment.lines, segment.name));
+        }
         let (lines, link) = match (segment.vouched, segment.vouched_link) {
             (Some((lines, Why::Unsynced | Why::Damaged)), Some(link)) => (lines, link),
             _ => (segment.lines, segment.link),

@@ -159,7 +159,11 @@ impl Segment {
         }
         self.link = stated;
         // What a line claims is not what it comes to.
-        expected.pass(&fitting);
+        if self.vouched.is_some_and(|(lines, _)| number > lines) {
+            expected.pass_disowned(&fitting, place);
+        } else {
+            expected.pass(&fitting);
+        }
         if self.vouched.is_some_and(|(lines, _)| lines == self.lines) {
             self.vouched_link = Some(stated);
         }

@@ -1,0 +1,99 @@
+//! Stores that somebody has made to look well, and ends that are not what they seem.
+
+use std::fs;
+use std::path::Path;
+
+use kest_providers::audit::FileAudit;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::{STORES, Shop, audit, edit_lines, edit_rows, put, run, segment};
+use crate::support::{Run, piped_in};
+
+const TRUSTED: [&str; 2] = ["--anchors", "anchors.json"];
+
+fn verify(folder: &Path, store: &str, more: &[&str]) -> Run {
+    audit(folder, "verify", store, &[&TRUSTED[..], more].concat())
+}
+
+fn tip(folder: &Path, store: &str) -> String {
+    verify(folder, store, &["--json"]).json()["tip"].as_str().unwrap().to_owned()
+}
+
+fn lines(folder: &Path, number: u64) -> Vec<String> {
+    let text = fs::read_to_string(folder.join(format!("audit/{number:010}.jsonl"))).unwrap();
+    text.lines().map(str::to_owned).collect()
+}
+
+/// What a line says, and its running hash apart.
+fn read(line: &str) -> (Value, String) {
+    let mut line: Value = serde_json::from_str(line).unwrap();
+    let link = line["c"].as_str().unwrap().to_owned();
+    line.as_object_mut().unwrap().remove("c");
+    (line, link)
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
+}
+
+/// Adds a segment with nothing but a head, with its sums done: it follows line `after` of the segment before it.
+fn forge_segment(folder: &Path, number: u64, after: usize, oldest: u64, why: &str) {
+    let before = lines(folder, number - 1);
+    let (head, _) = read(&before[0]);
+    let (_, link) = read(&before[after - 1]);
+    let text = format!(
+        "{{\"v\":1,\"segment\":{number},\"store\":{},\"created_ms\":{},\"oldest\":{oldest},\"prev\":{{\"segment\":{},\
+         \"link\":\"{link}\",\"lines\":{after},\"why\":\"{why}\"}}",
+        head["store"],
+        head["created_ms"],
+        number - 1
+    );
+    let mut sum = Sha256::new();
+    sum.update(unhex(&link));
+    sum.update(b"t");
+    sum.update(Sha256::digest(&text));
+    let link: String = sum.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let path = folder.join(format!("audit/{number:010}.jsonl"));
+    fs::write(path, format!("{text},\"c\":\"{link}\"}}\n")).unwrap();
+}
+
+/// The shop with a folder of several segments.
+fn segments(shop: &Shop) -> std::path::PathBuf {
+    let folder = shop.write();
+    fs::remove_dir_all(folder.join("audit")).unwrap();
+    let sink = FileAudit::builder(folder.join("audit")).rotate_bytes(4_500).open().unwrap();
+    for entry in &shop.kept {
+        put(&sink, &shop.lineage.entries()[*entry], *entry == 2);
+    }
+    sink.close().unwrap();
+    assert!(folder.join("audit/0000000003.jsonl").exists() && !folder.join("audit/0000000004.jsonl").exists());
+    folder
+}
+
+#[test]
+fn a_segment_that_disowns_what_a_kept_tip_vouches_for_is_found() {
+    for why in ["unsynced", "damaged", "rotated"] {
+        let folder = Shop::new().write();
+        let kept = tip(&folder, "audit");
+        let before = read(&lines(&folder, 1)[3]).1;
+        forge_segment(&folder, 2, 5, 1, why);
+        let run = verify(&folder, "audit", &["--expect-tip", &kept]);
+        assert_eq!(run.code, 1, "{why}: {}", run.stdout);
+        assert!(run.stdout.contains("completeness  fail         a running hash that"), "{why}: {}", run.stdout);
+        assert!(run.stdout.contains("disowns"), "{why}: {}", run.stdout);
+        let answer = verify(&folder, "audit", &["--expect-tip", &kept, "--json"]).json();
+        let findings = answer["findings"].as_array().unwrap();
+        assert!(findings.iter().any(|finding| finding["kind"] == "disowned"), "{why}: {findings:?}");
+        // What was kept before those lines is still met, and the new end does not cover them.
+        let run = verify(&folder, "audit", &["--expect-tip", &before]);
+        assert_eq!(run.code, i32::from(why != "unsynced"), "{why}: {}", run.stdout);
+        assert!(
+            run.stdout.contains("(not of lines 6 to 7 of `0000000001.jsonl`, which the next segment disowns)"),
+            "{why}: {}",
+            run.stdout
+        );
+        let answer = verify(&folder, "audit", &["--json"]).json();
+        assert_eq!(answer["disowned"], json!("lines 6 to 7 of `0000000001.jsonl`"), "{why}");
+    }
+}
