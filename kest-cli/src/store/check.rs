@@ -65,6 +65,8 @@ pub(crate) struct Answer {
     pub(crate) store: String,
     pub(crate) accepted: bool,
     pub(crate) summary: String,
+    /// The number of the only segment that was read; none of a whole store.
+    pub(crate) segment: Option<u64>,
     pub(crate) entries: u64,
     /// Of them receipts of denials.
     pub(crate) denials: u64,
@@ -147,7 +149,9 @@ pub(crate) fn run(
     let tip = scan.as_ref().and_then(Scan::tip);
     let disowned = scan.as_ref().and_then(Scan::disowned);
     let retired = scan.as_ref().and_then(Scan::retired);
-    let report = Report { found, options, tip, disowned, retired, name };
+    let alone = scan.as_ref().is_some_and(|scan| !scan.is_whole());
+    let segment = scan.as_ref().and_then(Scan::segment);
+    let report = Report { found, options, tip, alone, segment, disowned, retired, name };
     let answer = report.answer();
     if json {
         out.json(&answer)?;

@@ -15,6 +15,9 @@ pub(crate) struct Report<'a> {
     pub(crate) found: Found,
     pub(crate) options: &'a Options,
     pub(crate) tip: Option<String>,
+    /// Whether one segment was read and nothing around it.
+    pub(crate) alone: bool,
+    pub(crate) segment: Option<u64>,
     pub(crate) disowned: Option<String>,
     pub(crate) retired: Option<String>,
     pub(crate) name: String,
@@ -56,13 +59,15 @@ impl Report<'_> {
             ),
         };
         // What was asked for and cannot be answered is not accepted.
-        let refused = axes.all().iter().any(|(_, axis)| axis.verdict == Verdict::Fail) || self.found.gone_tip;
+        let unanswered = !self.options.expect_tip.is_empty() && axes.completeness.verdict != Verdict::Pass;
+        let refused = unanswered || axes.all().iter().any(|(_, axis)| axis.verdict == Verdict::Fail);
         let summary = self.summary(&axes, refused);
         let Found { seen, denials, findings, failures, .. } = self.found;
         Answer {
             store: self.name,
             accepted: !refused,
             summary,
+            segment: self.segment,
             entries: seen.entries,
             denials,
             keys: if self.options.stored_keys { "of the store itself" } else { "trusted" },
@@ -97,6 +102,13 @@ impl Report<'_> {
         }
         match self.found.damage {
             0 if self.found.seen.entries == 0 => axis(Verdict::NotChecked, "the store has no entry"),
+            0 if self.alone => axis(
+                Verdict::Pass,
+                format!(
+                    "within {} nothing was edited, deleted or moved, unless by somebody who did all the sums anew",
+                    self.part()
+                ),
+            ),
             0 => axis(
                 Verdict::Pass,
                 "nothing was edited, deleted or moved, unless by somebody who did all the sums anew",
@@ -108,11 +120,32 @@ impl Report<'_> {
         }
     }
 
+    /// What was read, where that is not the whole store.
+    fn part(&self) -> String {
+        self.segment.map_or_else(|| "one segment".to_owned(), |number| format!("segment {number}"))
+    }
+
     fn completeness(&self) -> Axis {
+        if self.options.expect_tip.is_empty() && self.alone {
+            return axis(
+                Verdict::NotChecked,
+                format!(
+                    "only {} was read: what stands before and after it was not looked at, and its end may have been \
+                     cut off",
+                    self.part()
+                ),
+            );
+        }
         if self.options.expect_tip.is_empty() {
             return axis(
                 Verdict::NotChecked,
                 "no running hash was kept elsewhere (--expect-tip), so the end may have been cut off",
+            );
+        }
+        if self.found.missed_tip && self.alone {
+            return axis(
+                Verdict::Fail,
+                format!("a running hash that was kept elsewhere is not in {}, and only that was read", self.part()),
             );
         }
         if self.found.missed_tip {
@@ -139,6 +172,16 @@ impl Report<'_> {
                 "the running hash that was kept elsewhere is in it, and the store is damaged",
             );
         }
+        if self.alone {
+            return axis(
+                Verdict::NotChecked,
+                format!(
+                    "the running hash that was kept elsewhere is in {part}, and only that was read: what stands before \
+                     and after it was not looked at; name the store for that, or leave --expect-tip out",
+                    part = self.part()
+                ),
+            );
+        }
         let but = match &self.retired {
             None => String::new(),
             Some(retired) => format!(", but for what retention says that it took: {retired}"),
@@ -158,6 +201,7 @@ impl Report<'_> {
             1 => "1 entry".to_owned(),
             many => format!("{} entries", grouped(many)),
         };
+        let of = if self.alone { format!(" of {} alone", self.part()) } else { String::new() };
         let denials = match denials {
             0 => String::new(),
             1 => " (1 receipt of a denial)".to_owned(),
@@ -174,7 +218,7 @@ impl Report<'_> {
             .collect();
         let verdict = if refused { "refused: " } else { "" };
         let keys = if self.options.stored_keys { "; keys of the store itself" } else { "" };
-        format!("{verdict}{entries}{denials}: {}{keys}", parts.join("; "))
+        format!("{verdict}{entries}{of}{denials}: {}{keys}", parts.join("; "))
     }
 }
 

@@ -97,3 +97,35 @@ fn a_segment_that_disowns_what_a_kept_tip_vouches_for_is_found() {
         assert_eq!(answer["disowned"], json!("lines 6 to 7 of `0000000001.jsonl`"), "{why}");
     }
 }
+
+#[test]
+fn one_segment_is_said_to_be_one_and_completes_nothing() {
+    let folder = segments(&Shop::new());
+    let inside = read(lines(&folder, 2).last().unwrap()).1;
+    let alone = |more: &[&str]| verify(&folder, "audit/0000000002.jsonl", more);
+    let piped = |more: &[&str]| {
+        let text = fs::read(folder.join("audit/0000000002.jsonl")).unwrap();
+        piped_in(&folder, &[&["audit", "verify", "-"], &TRUSTED[..], more].concat(), &text)
+    };
+    for verify in [&alone as &dyn Fn(&[&str]) -> Run, &piped] {
+        let run = verify(&[]);
+        assert_eq!(run.code, 0, "{}", run.stdout);
+        assert!(run.stdout.contains("completeness  not checked  only segment 2 was read"), "{}", run.stdout);
+        assert!(run.stdout.contains("pass         within segment 2 nothing"), "{}", run.stdout);
+        assert!(run.stdout.contains("entries of segment 2 alone"), "{}", run.stdout);
+        assert_eq!(verify(&["--json"]).json()["segment"], json!(2));
+        let run = verify(&["--expect-tip", &inside]);
+        assert_eq!(run.code, 1, "{}", run.stdout);
+        assert!(
+            run.stdout.contains("completeness  not checked  the running hash that was kept elsewhere is in segment 2"),
+            "{}",
+            run.stdout
+        );
+        assert!(!run.stdout.contains("all that it had"), "{}", run.stdout);
+        let run = verify(&["--expect-tip", &"00".repeat(32)]);
+        assert!(run.code == 1 && run.stdout.contains("is not in segment 2, and only that"), "{}", run.stdout);
+    }
+    let run = verify(&folder, "audit", &["--expect-tip", &inside]);
+    assert_eq!(run.code, 0, "{}", run.stdout);
+    assert_eq!(verify(&folder, "audit", &["--json"]).json()["segment"], Value::Null);
+}

@@ -276,6 +276,28 @@ impl Scan {
         link.map(|link| hex(&link))
     }
 
+    /// Whether it goes through a whole store. One segment by itself is none: of what stands before and after it nothing
+    /// is known, whatever running hashes are met in it.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        match &self.steps {
+            Steps::Lines(lines) => !lines.alone().0,
+            #[cfg(feature = "sqlite")]
+            Steps::Rows(_) => true,
+        }
+    }
+
+    /// The number of the segment that is read by itself, as its head says; none before its head was read, and where the
+    /// scan [is whole](Self::is_whole).
+    #[must_use]
+    pub fn segment(&self) -> Option<u64> {
+        match &self.steps {
+            Steps::Lines(lines) => lines.alone().1,
+            #[cfg(feature = "sqlite")]
+            Steps::Rows(_) => None,
+        }
+    }
+
     /// Lines before the [tip](Self::tip) that it does not vouch for, in words: the segment after theirs disowns them.
     /// Known at the end of the scan; none where there are none.
     #[must_use]

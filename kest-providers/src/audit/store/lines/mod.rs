@@ -189,6 +189,16 @@ impl Lines {
         Some(format!("segments `{}` to `{}`", segment_name(1), segment_name(oldest - 1)))
     }
 
+    /// The number of a segment that is read alone, as its head says, and whether it is.
+    pub(super) fn alone(&self) -> (bool, Option<u64>) {
+        if self.whole {
+            return (false, None);
+        }
+        let head = self.current.as_ref().and_then(|segment| segment.head.as_ref());
+        let ended = self.ended.as_ref().map(|ended| ended.number);
+        (true, head.map(|head| head.segment).or(ended))
+    }
+
     /// Lines that the next segment disowns, so that no running hash after them covers them.
     pub(super) fn disowned(&self) -> Option<String> {
         const NAMED: usize = 4;
