@@ -31,6 +31,9 @@ pub(crate) struct Options {
     /// A running hash that was kept elsewhere: the store must come by it; may be given several times
     #[arg(long, value_name = "HASH")]
     pub(crate) expect_tip: Vec<String>,
+    /// Accept a store that has no entry; else that is refused, as it attests nothing
+    #[arg(long)]
+    pub(crate) allow_empty: bool,
     /// How many threads check signatures; as many as there are cores unless given
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<NonZeroUsize>,
@@ -45,6 +48,7 @@ impl Options {
         let given = [
             ("--stored-keys", self.stored_keys),
             ("--expect-tip", !self.expect_tip.is_empty()),
+            ("--allow-empty", self.allow_empty),
             ("--threads", self.threads.is_some()),
         ];
         match given.into_iter().find(|(_, given)| *given) {

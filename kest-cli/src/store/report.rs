@@ -60,7 +60,8 @@ impl Report<'_> {
         };
         // What was asked for and cannot be answered is not accepted.
         let unanswered = !self.options.expect_tip.is_empty() && axes.completeness.verdict != Verdict::Pass;
-        let refused = unanswered || axes.all().iter().any(|(_, axis)| axis.verdict == Verdict::Fail);
+        let emptied = self.found.seen.entries == 0 && !self.options.allow_empty;
+        let refused = emptied || unanswered || axes.all().iter().any(|(_, axis)| axis.verdict == Verdict::Fail);
         let summary = self.summary(&axes, refused);
         let Found { seen, denials, findings, failures, .. } = self.found;
         Answer {
@@ -194,8 +195,12 @@ impl Report<'_> {
 
     fn summary(&self, axes: &Verdicts, refused: bool) -> String {
         let Found { seen, denials, .. } = &self.found;
-        if seen.entries == 0 && !refused {
-            return "the store is empty: no entry, so nothing was checked and nothing is attested".to_owned();
+        let empty = "the store is empty: no entry, so nothing was checked and nothing is attested";
+        if seen.entries == 0 && axes.all().iter().all(|(_, axis)| axis.verdict != Verdict::Fail) {
+            return match refused {
+                false => empty.to_owned(),
+                true => format!("refused: {empty}; if it is meant to have none, say --allow-empty"),
+            };
         }
         let entries = match seen.entries {
             1 => "1 entry".to_owned(),

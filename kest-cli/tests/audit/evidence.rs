@@ -129,3 +129,45 @@ fn one_segment_is_said_to_be_one_and_completes_nothing() {
     assert_eq!(run.code, 0, "{}", run.stdout);
     assert_eq!(verify(&folder, "audit", &["--json"]).json()["segment"], Value::Null);
 }
+
+#[test]
+fn a_store_without_entries_is_not_accepted_unless_it_may_be_empty() {
+    let mut shop = Shop::new();
+    shop.kept.clear();
+    let never_used = shop.write();
+    let emptied = Shop::new().write();
+    edit_lines(&emptied, |lines| lines.truncate(1));
+    edit_rows(
+        &emptied,
+        "DELETE FROM entries; DELETE FROM taints; DELETE FROM keys; \
+         UPDATE head SET seq = 0, link = zeroblob(32), keys_seq = 0, keys_link = zeroblob(32)",
+    );
+    let nothing = Shop::new().write();
+    fs::write(segment(&nothing), "").unwrap();
+    for (folder, store) in
+        STORES.map(|store| (&never_used, store)).into_iter().chain(STORES.map(|store| (&emptied, store)))
+    {
+        for run in [verify(folder, store, &[]), run(folder, &[&["verify", store], &TRUSTED[..]].concat())] {
+            assert_eq!(run.code, 1, "{store}: {}", run.stdout);
+            assert!(!run.stdout.contains(" pass ") && run.stdout.contains("nothing is attested"), "{}", run.stdout);
+            assert!(run.stdout.contains("say --allow-empty"), "{}", run.stdout);
+        }
+        assert_eq!(verify(folder, store, &["--json"]).json()["accepted"], json!(false));
+        let run = verify(folder, store, &["--allow-empty"]);
+        assert_eq!(run.code, 0, "{}", run.stdout);
+        assert!(run.stdout.ends_with("nothing is attested\n"), "{}", run.stdout);
+    }
+    assert_eq!(verify(&nothing, "audit", &[]).code, 1);
+    // What a kept tip says is not given up for that.
+    let kept = tip(&nothing, "audit.db");
+    let run = verify(&emptied, "audit.db", &["--allow-empty", "--expect-tip", &kept]);
+    assert_eq!(run.code, 1, "{}", run.stdout);
+    run_on_passport(&nothing);
+}
+
+fn run_on_passport(folder: &Path) {
+    fs::write(folder.join("empty.json"), "[]").unwrap();
+    assert_eq!(run(folder, &[&["verify", "empty.json"], &TRUSTED[..]].concat()).code, 0);
+    run(folder, &[&["verify", "empty.json", "--allow-empty"], &TRUSTED[..]].concat())
+        .unusable("--allow-empty is about audit stores");
+}

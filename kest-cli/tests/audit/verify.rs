@@ -240,20 +240,6 @@ fn a_torn_end_is_no_damage() {
     assert!(run.stdout.contains("finding       0000000001.jsonl:"), "{}", run.stdout);
 }
 
-#[test]
-fn a_store_without_entries_attests_nothing() {
-    let mut shop = Shop::new();
-    shop.kept.clear();
-    let folder = shop.write();
-    let run = verify(&folder, "audit.db", &[]);
-    assert_eq!(run.code, 0, "{}", run.stdout);
-    assert!(
-        run.stdout.ends_with("nothing is attested\n") && !run.stdout.contains(" pass "),
-        "{}",
-        run.stdout
-    );
-}
-
 /// `KEST_BLESS=1` writes it anew.
 #[test]
 fn the_store_of_the_examples_is_one_that_a_sink_has_written() {
