@@ -64,7 +64,7 @@ fn segments(shop: &Shop) -> std::path::PathBuf {
     fs::remove_dir_all(folder.join("audit")).unwrap();
     let sink = FileAudit::builder(folder.join("audit")).rotate_bytes(4_500).open().unwrap();
     for entry in &shop.kept {
-        put(&sink, &shop.lineage.entries()[*entry], *entry == 2);
+        put(&sink, &shop.lineage.entries()[*entry], false);
     }
     sink.close().unwrap();
     assert!(folder.join("audit/0000000003.jsonl").exists() && !folder.join("audit/0000000004.jsonl").exists());
@@ -170,4 +170,37 @@ fn run_on_passport(folder: &Path) {
     assert_eq!(run(folder, &[&["verify", "empty.json"], &TRUSTED[..]].concat()).code, 0);
     run(folder, &[&["verify", "empty.json", "--allow-empty"], &TRUSTED[..]].concat())
         .unusable("--allow-empty is about audit stores");
+}
+
+#[test]
+fn a_last_line_that_lacks_only_its_end_counts_and_is_kept() {
+    let folder = Shop::new().write();
+    let kept = tip(&folder, "audit");
+    let whole = fs::read(segment(&folder)).unwrap();
+    fs::write(segment(&folder), &whole[..whole.len() - 1]).unwrap();
+    let run = verify(&folder, "audit", &["--expect-tip", &kept]);
+    assert_eq!(run.code, 0, "{}", run.stdout);
+    assert!(run.stdout.contains("5 entries") && !run.stdout.contains("never acknowledged"), "{}", run.stdout);
+    assert!(run.stdout.contains("finding       0000000001.jsonl:7: the last line is whole but"), "{}", run.stdout);
+    FileAudit::open(folder.join("audit")).unwrap().close().unwrap();
+    assert_eq!(fs::read(segment(&folder)).unwrap(), whole);
+    let run = verify(&folder, "audit", &["--expect-tip", &kept]);
+    assert!(run.code == 0 && !run.stdout.contains("finding "), "{}", run.stdout);
+}
+
+#[test]
+fn what_a_writer_has_put_aside_is_named() {
+    let shop = Shop::new();
+    let folder = shop.write();
+    let whole = fs::read(segment(&folder)).unwrap();
+    fs::write(segment(&folder), &whole[..whole.len() - 2]).unwrap();
+    FileAudit::open(folder.join("audit")).unwrap().close().unwrap();
+    let run = verify(&folder, "audit", &[]);
+    assert_eq!(run.code, 0, "{}", run.stdout);
+    assert!(run.stdout.contains("4 entries"), "{}", run.stdout);
+    let aside = fs::read_dir(folder.join("audit")).unwrap().map(|file| file.unwrap().file_name());
+    let aside = aside.map(|name| name.into_string().unwrap()).find(|name| name.ends_with(".torn")).unwrap();
+    assert!(run.stdout.contains(&format!("finding       store: `{aside}` is what a writer")), "{}", run.stdout);
+    let answer = verify(&folder, "audit", &["--json"]).json();
+    assert_eq!(answer["findings"][0]["kind"], json!("aside"));
 }

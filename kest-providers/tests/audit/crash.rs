@@ -11,7 +11,7 @@ use std::{env, io, thread};
 
 use kest_core::audit::AuditSink;
 use kest_core::error::AuditErrorKind;
-use kest_providers::audit::{FileAudit, Seen, Store};
+use kest_providers::audit::{FileAudit, Finding, FindingKind, Seen, Store};
 
 use crate::support::{Folder, KINDS, Kind, read, sample, signer};
 
@@ -114,7 +114,7 @@ fn nothing_acknowledged_is_lost_when_the_process_is_killed() {
             assert!(findings.iter().all(|finding| !finding.kind.is_damage()), "{kind:?}: {findings:?}");
             drop(kind.open(folder.path()).unwrap());
             let (entries, findings) = read(&kind.store(folder.path()));
-            assert_eq!(findings, [], "{kind:?} after kill {kill}");
+            assert!(findings.iter().all(is_aside), "{kind:?} after kill {kill}: {findings:?}");
             let stored: HashSet<&str> = entries.iter().map(|stored| stored.jws.as_str()).collect();
             assert_eq!(stored.len(), entries.len(), "an entry is there twice");
             let last = acks.pop();
@@ -132,6 +132,11 @@ fn nothing_acknowledged_is_lost_when_the_process_is_killed() {
             "{kind:?}: {KILLS} kills, {acknowledged} acknowledged entries, {torn} torn tails, none lost"
         );
     }
+}
+
+/// What opening has put aside stays beside the store.
+fn is_aside(finding: &Finding) -> bool {
+    finding.kind == FindingKind::Aside
 }
 
 /// The child with files that may not grow beyond so many blocks of 512 bytes, as `shell` has it.
@@ -187,7 +192,7 @@ fn nothing_acknowledged_is_lost_when_the_process_is_killed_within_a_write() {
             sink.append(&last.record()).unwrap();
             drop(sink);
             let (entries, findings) = read(&kind.store(folder.path()));
-            assert_eq!(findings, [], "{kind:?} after kill {kill}");
+            assert!(findings.iter().all(is_aside), "{kind:?} after kill {kill}: {findings:?}");
             let stored: HashSet<&str> = entries.iter().map(|stored| stored.jws.as_str()).collect();
             assert_eq!(stored.len(), entries.len(), "an entry is there twice");
             assert!(stored.contains(last.jws.as_str()));

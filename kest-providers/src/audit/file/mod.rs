@@ -179,7 +179,7 @@ impl FileAuditBuilder {
     }
 
     /// Opens the store, or begins one. The beginning of a last line, as a killed process leaves it, is put into a file
-    /// beside the segment that ends in `.torn`: it was never acknowledged. An end that is damaged in any other way
+    /// beside the segment that ends in `.torn`: it was never acknowledged. A line that lacks only its end is given it. An end that is damaged in any other way
     /// stays, and a new segment says so.
     ///
     /// # Errors

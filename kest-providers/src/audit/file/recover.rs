@@ -26,6 +26,8 @@ pub(super) enum Tail {
     Nothing,
     /// The beginning of the line that was being written.
     Torn(Vec<u8>),
+    /// The end of that line: all else of it is there, and it may have been acknowledged.
+    Unended,
     /// Anything else: it may have been acknowledged.
     Damaged,
 }
@@ -44,7 +46,12 @@ pub(super) fn read(mut file: &File) -> io::Result<Option<Found>> {
             return Ok(found);
         }
         let before = found.as_ref().map_or(chain::START, |found| found.link);
-        let good = text.strip_suffix(b"\n").and_then(|line| line::read(line, &before));
+        let (line, ended) = match text.strip_suffix(b"\n") {
+            Some(line) => (line, true),
+            None => (&*text, false),
+        };
+        // What is longer was not read to its end.
+        let good = (ended || text.len() <= LONGEST).then(|| line::read(line, &before)).flatten();
         let good = good.filter(|(_, stated, expected)| stated == expected);
         match (good, &mut found) {
             (Some((Line::Head(head), link, _)), None) => {
@@ -69,9 +76,12 @@ pub(super) fn read(mut file: &File) -> io::Result<Option<Found>> {
                         io::ErrorKind::InvalidData,
                         "its first line is damaged; run `kest audit verify`, then move the folder aside",
                     )),
-                    Tail::Nothing | Tail::Torn(_) => Ok(None),
+                    Tail::Nothing | Tail::Torn(_) | Tail::Unended => Ok(None),
                 };
             }
+        }
+        if !ended && let Some(found) = &mut found {
+            found.tail = Tail::Unended;
         }
     }
     Ok(found)

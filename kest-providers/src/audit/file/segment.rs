@@ -157,12 +157,17 @@ pub(super) fn resume<D: Disk>(
     durability: Durability,
     last: Last,
 ) -> Result<(String, Segment, Option<Why>), Failure> {
-    let Last { number, path, file, id, found } = last;
-    let Found { head, link, lines, length, keys, tail } = found;
+    let Last { number, path, mut file, id, found } = last;
+    let Found { head, link, lines, mut length, keys, tail } = found;
     let opening = |doing: &str, error| Failure::io(doing, &path, error).opening();
     let mut after = 0;
     let ended = match tail {
         Tail::Nothing => None,
+        Tail::Unended => {
+            disk.write(&mut file, b"\n").map_err(|error| opening("repair", error))?;
+            length += 1;
+            None
+        }
         Tail::Torn(bytes) => {
             tracing::warn!(
                 target: "kest", path = %path.display(), bytes = bytes.len(),

@@ -63,8 +63,12 @@ pub enum FindingKind {
     /// retention took it, only the store itself says.
     Gone,
     /// The last line is no more than the beginning of one: a writer is at work, or was killed and nobody has opened the
-    /// store since. Of a segment that is read alone, its end may also have been cut off.
+    /// store since. Of a segment that is read alone, its end may also have been cut off. A line that lacks only its line
+    /// end counts.
     Torn,
+    /// A file beside the segments with what a writer has put aside when it opened the store: it says that this was
+    /// never acknowledged.
+    Aside,
 }
 
 impl FindingKind {
@@ -73,7 +77,7 @@ impl FindingKind {
     pub fn is_damage(self) -> bool {
         match self {
             Self::Broken | Self::Malformed | Self::Missing | Self::Columns | Self::Damaged | Self::Disowned => true,
-            Self::Unacknowledged | Self::Gone | Self::Torn => false,
+            Self::Unacknowledged | Self::Gone | Self::Torn | Self::Aside => false,
         }
     }
 }

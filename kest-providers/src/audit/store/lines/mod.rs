@@ -80,6 +80,14 @@ impl Lines {
                 format!("segments `{}` to `{}` are gone", segment_name(first), segment_name(found - 1)),
             ));
         }
+        let aside = put_aside(folder).map_err(|error| unreadable(folder, error))?;
+        lines.findings.extend(aside.iter().map(|name| {
+            let detail = format!(
+                "`{name}` is what a writer found at the end of a segment and put aside as never acknowledged; nothing \
+                 of it is checked"
+            );
+            Finding::new(Place::Store, FindingKind::Aside, detail)
+        }));
         Ok(lines)
     }
 
@@ -306,6 +314,17 @@ impl Lines {
 /// The segments of a folder, in order.
 pub(super) fn paths(folder: &Path) -> Result<Vec<PathBuf>, AuditError> {
     Ok(numbers(folder)?.iter().map(|number| folder.join(segment_name(*number))).collect())
+}
+
+/// Names of what writers have put aside.
+fn put_aside(folder: &Path) -> io::Result<Vec<String>> {
+    let mut all = Vec::new();
+    for file in std::fs::read_dir(folder)? {
+        let name = file?.file_name();
+        all.extend(name.to_str().filter(|name| name.ends_with(".torn")).map(str::to_owned));
+    }
+    all.sort_unstable();
+    Ok(all)
 }
 
 fn numbers(folder: &Path) -> Result<Vec<u64>, AuditError> {

@@ -121,20 +121,28 @@ impl Segment {
         let number = self.lines;
         let place = || Place::Line { segment: self.name.clone(), line: number };
         let mut found = |kind, detail: &str| findings.push_back(Finding::new(place(), kind, detail));
-        let Some(line) = text.strip_suffix(b"\n") else {
-            let at_end = self.reader.fill_buf()?.is_empty();
-            if at_end && self.last && is_torn(&text, &self.link) {
-                self.lines -= 1;
-                let detail = match self.alone {
-                    false => "the last line is not whole, so it was never acknowledged",
-                    true => "the last line is not whole: a writer was cut short there, or the segment was",
-                };
-                found(FindingKind::Torn, detail);
-                return Ok(Step::End);
+        let line = match text.strip_suffix(b"\n") {
+            Some(line) => line,
+            None => {
+                let at_end = self.last && self.reader.fill_buf()?.is_empty();
+                let fits = |(_, stated, fitting)| stated == fitting;
+                if at_end && read_line(&text, &self.link).is_some_and(fits) {
+                    found(FindingKind::Torn, "the last line is whole but for its line end, and counts");
+                    &text
+                } else if at_end && is_torn(&text, &self.link) {
+                    self.lines -= 1;
+                    let detail = match self.alone {
+                        false => "the last line is not whole, so it was never acknowledged",
+                        true => "the last line is not whole: a writer was cut short there, or the segment was",
+                    };
+                    found(FindingKind::Torn, detail);
+                    return Ok(Step::End);
+                } else {
+                    found(FindingKind::Malformed, "no line of an audit store");
+                    // The rest of a line that is too long, piece by piece.
+                    return Ok(Step::Nothing);
+                }
             }
-            found(FindingKind::Malformed, "no line of an audit store");
-            // The rest of a line that is too long, piece by piece.
-            return Ok(Step::Nothing);
         };
         if self.vouched.is_some_and(|(lines, why)| why == Why::Damaged && self.lines == lines + 1) {
             found(
@@ -197,7 +205,7 @@ const PIPED: &str = "-";
 pub(super) fn head(path: &Path) -> io::Result<Option<Head>> {
     let mut text = Vec::new();
     BufReader::new(File::open(path)?).take(LONGEST as u64).read_until(b'\n', &mut text)?;
-    let line = text.strip_suffix(b"\n").and_then(|line| read_line(line, &chain::START));
+    let line = read_line(text.strip_suffix(b"\n").unwrap_or(&text), &chain::START);
     Ok(match line {
         Some((Line::Head(head), _, _)) => Some(head),
         Some((Line::Entry { .. } | Line::Keys(_), _, _)) | None => None,
