@@ -235,7 +235,7 @@ fn a_file_that_may_not_grow_is_refused_and_loses_nothing() {
         assert_eq!(refused, 50, "{} acknowledged", acks.len());
         drop(kind.open(folder.path()).unwrap());
         let (entries, findings) = read(&kind.store(folder.path()));
-        assert_eq!(findings, []);
+        assert!(findings.iter().all(is_aside), "{findings:?}");
         let stored: HashSet<&str> = entries.iter().map(|stored| stored.jws.as_str()).collect();
         assert!(
             acks.iter().all(|jws| stored.contains(jws.as_str())),
