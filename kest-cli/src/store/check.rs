@@ -1,10 +1,10 @@
 //! Checking a whole store: its running hash, and each entry's signature.
 
-use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
 use clap::Args;
+use clap::builder::RangedU64ValueParser;
 use kest_core::entry::KestEntry;
 use kest_core::verify::{Verifier, VerifierBuilder, VerifyFailure};
 use kest_providers::audit::{Checked, Checks, Finding, FindingKind, Place, Scan, Stored};
@@ -34,9 +34,9 @@ pub(crate) struct Options {
     /// Accept a store that has no entry; else that is refused, as it attests nothing
     #[arg(long)]
     pub(crate) allow_empty: bool,
-    /// How many threads check signatures; as many as there are cores unless given
-    #[arg(long, value_name = "N")]
-    pub(crate) threads: Option<NonZeroUsize>,
+    /// How many threads check signatures, at most four times as many as there are cores; as many as those unless given
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1024))]
+    pub(crate) threads: Option<usize>,
 }
 
 impl Options {
@@ -146,8 +146,7 @@ pub(crate) fn run(
         scan.expecting(tip).map_err(|error| Unusable(format!("--expect-tip: {error}")))
     };
     let scan = options.expect_tip.iter().try_fold(scan, expecting)?;
-    let threads = options.threads.map(NonZeroUsize::get);
-    let mut checks = scan.check(&builder.build(), threads).map_err(unreadable)?;
+    let mut checks = scan.check(&builder.build(), options.threads).map_err(unreadable)?;
     let found = Found::of(&mut checks, &options.expect_tip, &watch);
     let scan = checks.into_scan();
     let tip = scan.as_ref().and_then(Scan::tip);

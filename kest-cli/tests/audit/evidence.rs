@@ -204,3 +204,13 @@ fn what_a_writer_has_put_aside_is_named() {
     let answer = verify(&folder, "audit", &["--json"]).json();
     assert_eq!(answer["findings"][0]["kind"], json!("aside"));
 }
+
+#[test]
+fn more_threads_than_any_machine_has_are_a_usage_error() {
+    let folder = Shop::new().write();
+    for threads in ["0", "1025", "100000", "99999999999999999999"] {
+        verify(&folder, "audit", &["--threads", threads]).unusable("--threads");
+    }
+    let run = verify(&folder, "audit", &["--threads", "1024"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+}

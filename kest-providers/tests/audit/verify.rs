@@ -102,6 +102,18 @@ fn it_stops_when_nobody_asks_any_more_and_gives_back_the_scan() {
 }
 
 #[test]
+fn more_threads_than_a_machine_has_are_not_begun() {
+    let folder = Folder::new();
+    let sink = Kind::File.open(folder.path()).unwrap();
+    sink.append(&sample(&signer("a"), 1).record()).unwrap();
+    let store = Kind::File.store(folder.path());
+    for threads in [0, 100_000, usize::MAX] {
+        let checks = store.scan().unwrap().check(&verifier(&store), Some(threads)).unwrap();
+        assert_eq!(checks.count(), 1, "{threads}");
+    }
+}
+
+#[test]
 fn a_hash_that_was_kept_elsewhere_finds_an_end_that_was_cut_off() {
     for kind in KINDS {
         let folder = Folder::new();

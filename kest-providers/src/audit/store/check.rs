@@ -59,8 +59,8 @@ struct Job {
 
 impl Checks {
     pub(super) fn start(scan: Scan, verifier: &Verifier, threads: Option<usize>) -> Result<Self, AuditError> {
-        let cores = || thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let threads = threads.unwrap_or_else(cores).max(1);
+        let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let threads = threads.unwrap_or(cores).clamp(1, 4 * cores);
         let (jobs, work) = mpsc::sync_channel::<Job>(threads);
         let (order, batches) = mpsc::sync_channel(2 * threads);
         let progress = Arc::<Progress>::default();

@@ -320,7 +320,8 @@ impl Scan {
         }
     }
 
-    /// Goes on with each entry checked by itself, on `threads` threads: as many as there are cores.
+    /// Goes on with each entry checked by itself, on `threads` threads: as many as there are cores, and at
+    /// most four times as many.
     ///
     /// # Errors
     /// When the operating system gives no thread.
