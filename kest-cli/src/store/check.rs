@@ -14,6 +14,7 @@ use super::interrupt::Watch;
 use super::progress::{Progress, Seen};
 use super::related::hex;
 use super::report::{Report, Verdicts};
+use super::wanted::time_of;
 use super::{Given, open, said, unreadable};
 use crate::Outcome;
 use crate::entry::Shown;
@@ -31,6 +32,10 @@ pub(crate) struct Options {
     /// A running hash that was kept elsewhere: the store must come by it; may be given several times
     #[arg(long, value_name = "HASH")]
     pub(crate) expect_tip: Vec<String>,
+    /// What was received before this time may be gone by retention, though an expected running hash vouches for it:
+    /// `2026-11-22T14:30:00Z`, a date, or how long ago (`90s`, `30m`, `2h`, `7d`, `4w`)
+    #[arg(long, value_name = "TIME", value_parser = time_of, requires = "expect_tip")]
+    pub(crate) retained_since: Option<u64>,
     /// Accept a store that has no entry; else that is refused, as it attests nothing
     #[arg(long)]
     pub(crate) allow_empty: bool,
@@ -48,6 +53,7 @@ impl Options {
         let given = [
             ("--stored-keys", self.stored_keys),
             ("--expect-tip", !self.expect_tip.is_empty()),
+            ("--retained-since", self.retained_since.is_some()),
             ("--allow-empty", self.allow_empty),
             ("--threads", self.threads.is_some()),
         ];
@@ -154,7 +160,8 @@ pub(crate) fn run(
     let retired = scan.as_ref().and_then(Scan::retired);
     let alone = scan.as_ref().is_some_and(|scan| !scan.is_whole());
     let segment = scan.as_ref().and_then(Scan::segment);
-    let report = Report { found, options, tip, alone, segment, disowned, retired, name };
+    let taken = scan.as_ref().and_then(Scan::taken);
+    let report = Report { found, options, tip, alone, segment, disowned, retired, taken, name };
     let answer = report.answer();
     if json {
         out.json(&answer)?;

@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 
 use kest_core::verify::{Axis, Verdict};
+use kest_providers::audit::Taken;
 use serde::Serialize;
 
 use super::check::{Answer, Found, Options};
 use super::progress::grouped;
 use crate::output::{Ink, Out};
 use crate::text;
+use crate::time::utc;
 
 /// What was found, on its way to an answer.
 pub(crate) struct Report<'a> {
@@ -20,6 +22,7 @@ pub(crate) struct Report<'a> {
     pub(crate) segment: Option<u64>,
     pub(crate) disowned: Option<String>,
     pub(crate) retired: Option<String>,
+    pub(crate) taken: Option<Taken>,
     pub(crate) name: String,
 }
 
@@ -183,14 +186,38 @@ impl Report<'_> {
                 ),
             );
         }
-        let but = match &self.retired {
-            None => String::new(),
-            Some(retired) => format!(", but for what retention says that it took: {retired}"),
+        let complete = "the store has all that it had when the expected running hash was kept";
+        let Some(taken) = &self.taken else {
+            let retired = self.retired.as_ref();
+            let but = retired.map(|what| format!(", but for what retention says that it took before: {what}"));
+            return axis(Verdict::Pass, format!("{complete}{}", but.unwrap_or_default()));
         };
-        axis(
-            Verdict::Pass,
-            format!("the store has all that it had when the expected running hash was kept{but}"),
-        )
+        let what = &taken.what;
+        let received = match taken.before_ms {
+            Some(before) => format!("received before {}", utc(before)),
+            None => "received at unknown times".to_owned(),
+        };
+        match (self.options.retained_since, taken.before_ms) {
+            (Some(since), Some(before)) if before <= since => axis(
+                Verdict::Pass,
+                format!("{complete}, but for what retention says that it has taken since: {what}, {received}"),
+            ),
+            (Some(since), _) => axis(
+                Verdict::NotChecked,
+                format!(
+                    "retention says that it has taken {what}, {received}, and all is to be there since {}",
+                    utc(since)
+                ),
+            ),
+            (None, _) => axis(
+                Verdict::NotChecked,
+                format!(
+                    "the expected running hash vouches for what retention says that it has taken since: {what}, \
+                     {received}; that retention took it, only the store says, and --retained-since says what may be \
+                     gone"
+                ),
+            ),
+        }
     }
 
     fn summary(&self, axes: &Verdicts, refused: bool) -> String {

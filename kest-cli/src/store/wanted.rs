@@ -93,7 +93,8 @@ impl Wanted {
     }
 }
 
-fn time_of(text: &str) -> Result<u64, String> {
+/// A time, as all options have it.
+pub(crate) fn time_of(text: &str) -> Result<u64, String> {
     time::parse(text, time::now_ms())
 }
 

@@ -214,3 +214,47 @@ fn more_threads_than_any_machine_has_are_a_usage_error() {
     let run = verify(&folder, "audit", &["--threads", "1024"]);
     assert_eq!(run.code, 0, "{}", run.stderr);
 }
+
+#[test]
+fn what_retention_took_after_a_tip_was_kept_is_complete_only_where_it_may_be_gone() {
+    let folder = segments(&Shop::new());
+    let kept = tip(&folder, "audit");
+    let after = lines(&folder, 3).len();
+    forge_segment(&folder, 4, after, 3, "rotated");
+    let taken_later = tip(&folder, "audit");
+    for number in [1, 2] {
+        fs::remove_file(folder.join(format!("audit/{number:010}.jsonl"))).unwrap();
+    }
+    let run_of_kept = verify(&folder, "audit", &["--expect-tip", &kept]);
+    assert_eq!(run_of_kept.code, 1, "{}", run_of_kept.stdout);
+    for part in [
+        "completeness  not checked  the expected running hash vouches for what retention says",
+        "segments `0000000001.jsonl` to `0000000002.jsonl`, received before 20",
+        "--retained-since says what may be gone",
+    ] {
+        assert!(run_of_kept.stdout.contains(part), "{part}: {}", run_of_kept.stdout);
+    }
+    // The head that says so was there when this one was kept.
+    let run = verify(&folder, "audit", &["--expect-tip", &taken_later]);
+    assert_eq!(run.code, 0, "{}", run.stdout);
+    assert!(run.stdout.contains("completeness  pass"), "{}", run.stdout);
+    let both = verify(&folder, "audit", &["--expect-tip", &taken_later, "--expect-tip", &kept]);
+    assert_eq!(both.code, 1, "{}", both.stdout);
+    let since = |time: &str| verify(&folder, "audit", &["--expect-tip", &kept, "--retained-since", time]);
+    let (_, received) = run_of_kept.stdout.split_once("received before ").unwrap();
+    let run = since(&received[..24]);
+    assert_eq!(run.code, 0, "{}", run.stdout);
+    assert!(run.stdout.contains("completeness  pass         the store has all"), "{}", run.stdout);
+    assert!(run.stdout.contains("has taken since: segments `0000000001.jsonl`"), "{}", run.stdout);
+    let run = since("1d");
+    assert_eq!(run.code, 1, "{}", run.stdout);
+    assert!(run.stdout.contains("completeness  not checked  retention says"), "{}", run.stdout);
+    assert!(run.stdout.contains("all is to be there since 20"), "{}", run.stdout);
+    verify(&folder, "audit", &["--retained-since", "1d"]).unusable("--expect-tip");
+    since("yesterday").unusable("--retained-since");
+    run_store_only(&folder, &["--expect-tip", &kept, "--retained-since", "1d"]);
+}
+
+fn run_store_only(folder: &Path, more: &[&str]) {
+    run(folder, &[&["verify", "passport.json"], &TRUSTED[..], more].concat()).unusable("this is a passport");
+}

@@ -5,9 +5,25 @@ use kest_core::error::{AuditError, AuditErrorKind};
 use super::{Finding, FindingKind, Place};
 use crate::audit::chain::{Link, hex, unhex};
 
-/// Those that a scan has not come by yet.
+/// Those that a scan has not come by yet, and how things stood where it came by others.
 #[derive(Debug, Default)]
-pub(super) struct Expected(Vec<Awaited>);
+pub(super) struct Expected {
+    awaited: Vec<Awaited>,
+    /// How much retention had taken by what was read last: segments, or rows.
+    told: u64,
+    /// When the first was received that is left, once it was read.
+    begun_ms: Option<u64>,
+    met: Option<Met>,
+}
+
+/// Of the first place where one was come by.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Met {
+    /// How much retention had taken by then.
+    pub(super) told: u64,
+    /// All that is gone was received before: a time that the running hash covers.
+    pub(super) begun_ms: Option<u64>,
+}
 
 #[derive(Debug)]
 struct Awaited {
@@ -26,20 +42,38 @@ impl Expected {
                 format!("`{}` is no SHA-256 in lowercase hex (64 digits)", tip.escape_debug()),
             )
         })?;
-        self.0.push(Awaited { link, at_edge: false, disowned: None });
+        self.awaited.push(Awaited { link, at_edge: false, disowned: None });
         Ok(())
     }
 
     /// Comes by a link that was computed from something that was read.
     pub(super) fn pass(&mut self, link: &Link) {
-        if !self.0.is_empty() {
-            self.0.retain(|awaited| awaited.link != *link);
+        let before = self.awaited.len();
+        if before > 0 {
+            self.awaited.retain(|awaited| awaited.link != *link);
         }
+        if self.awaited.len() < before {
+            self.met.get_or_insert(Met { told: self.told, begun_ms: self.begun_ms });
+        }
+    }
+
+    /// Comes by something that was received then.
+    pub(super) fn begins_at(&mut self, received_ms: u64) {
+        self.begun_ms.get_or_insert(received_ms);
+    }
+
+    /// Comes by the store's word of what retention has taken.
+    pub(super) fn is_told(&mut self, taken: u64) {
+        self.told = self.told.max(taken);
+    }
+
+    pub(super) fn met(&self) -> Option<Met> {
+        self.met
     }
 
     /// Comes by a link in lines that the next segment disowns: they are in no chain.
     pub(super) fn pass_disowned(&mut self, link: &Link, place: impl Fn() -> Place) {
-        for awaited in &mut self.0 {
+        for awaited in &mut self.awaited {
             if awaited.link == *link {
                 awaited.disowned.get_or_insert_with(&place);
             }
@@ -48,14 +82,14 @@ impl Expected {
 
     /// Comes by a link that the store only claims: nothing that it covers was read.
     pub(super) fn begins_after(&mut self, link: &Link) {
-        for awaited in &mut self.0 {
+        for awaited in &mut self.awaited {
             awaited.at_edge |= awaited.link == *link;
         }
     }
 
     /// At the end.
     pub(super) fn missed(&mut self) -> Option<Finding> {
-        let Awaited { link, at_edge, disowned } = self.0.pop()?;
+        let Awaited { link, at_edge, disowned } = self.awaited.pop()?;
         let link = hex(&link);
         let (kind, detail) = if let Some(place) = disowned {
             let detail = format!(

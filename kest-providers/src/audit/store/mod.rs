@@ -92,6 +92,17 @@ impl Stored {
     }
 }
 
+/// What retention has taken by the store's own word, though a running hash that was kept elsewhere vouches for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Taken {
+    /// In words.
+    pub what: String,
+    /// All of it was received before, in epoch milliseconds: that is covered by the running hash. None where nothing
+    /// that it covers says so.
+    pub before_ms: Option<u64>,
+}
+
 /// What a [`Scan`] comes across.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -318,6 +329,20 @@ impl Scan {
             #[cfg(feature = "sqlite")]
             Steps::Rows(rows) => rows.retired(),
         }
+    }
+
+    /// What retention has taken, as the store itself says, of what an [expected](Self::expecting) running hash vouches
+    /// for: after the first of them was kept. Known at the end of the scan. None where nothing was taken since, and where
+    /// none of them was met.
+    #[must_use]
+    pub fn taken(&self) -> Option<Taken> {
+        let met = self.expected.met()?;
+        let what = match &self.steps {
+            Steps::Lines(lines) => lines.retired_after(met.told),
+            #[cfg(feature = "sqlite")]
+            Steps::Rows(rows) => rows.retired(),
+        };
+        Some(Taken { what: what?, before_ms: met.begun_ms })
     }
 
     /// Goes on with each entry checked by itself, on `threads` threads: as many as there are cores, and at

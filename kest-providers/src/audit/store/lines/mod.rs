@@ -193,8 +193,17 @@ impl Lines {
 
     /// What retention has taken, as heads say.
     pub(super) fn retired(&self) -> Option<String> {
-        let oldest = self.first.max(self.oldest).filter(|oldest| *oldest > 1)?;
-        Some(format!("segments `{}` to `{}`", segment_name(1), segment_name(oldest - 1)))
+        self.retired_after(0)
+    }
+
+    /// What of it is not among the so many oldest segments.
+    pub(super) fn retired_after(&self, told: u64) -> Option<String> {
+        let last = self.first.max(self.oldest)?.saturating_sub(1);
+        match last.saturating_sub(told) {
+            0 => None,
+            1 => Some(format!("segment `{}`", segment_name(last))),
+            _ => Some(format!("segments `{}` to `{}`", segment_name(told + 1), segment_name(last))),
+        }
     }
 
     /// The number of a segment that is read alone, as its head says, and whether it is.

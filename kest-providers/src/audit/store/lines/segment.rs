@@ -166,6 +166,10 @@ impl Segment {
             );
         }
         self.link = stated;
+        if let Line::Head(head) = &line {
+            expected.is_told(head.oldest.saturating_sub(1));
+            expected.begins_at(head.created_ms);
+        }
         // What a line claims is not what it comes to.
         if self.vouched.is_some_and(|(lines, _)| number > lines) {
             expected.pass_disowned(&fitting, place);
