@@ -258,3 +258,64 @@ fn what_retention_took_after_a_tip_was_kept_is_complete_only_where_it_may_be_gon
 fn run_store_only(folder: &Path, more: &[&str]) {
     run(folder, &[&["verify", "passport.json"], &TRUSTED[..], more].concat()).unusable("this is a passport");
 }
+
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_is_not_opened() {
+    use std::os::unix::fs::symlink;
+    use std::process::Command;
+    use std::time::{Duration, Instant};
+
+    use super::kest;
+
+    let fifo = |path: std::path::PathBuf| {
+        assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+    };
+    let ends = |folder: &Path, args: &[&str]| -> Run {
+        let mut command = kest(args);
+        command.current_dir(folder).stdin(std::process::Stdio::null());
+        let mut child =
+            command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while child.try_wait().unwrap().is_none() {
+            if Instant::now() > deadline {
+                child.kill().unwrap();
+                panic!("{args:?} waits for somebody to write into a pipe");
+            }
+            std::thread::yield_now();
+        }
+        child.wait_with_output().unwrap().into()
+    };
+    for (number, what) in [(1, "fifo"), (2, "fifo"), (3, "fifo"), (4, "fifo"), (2, "folder")] {
+        let folder = segments(&Shop::new());
+        let name = format!("{number:010}.jsonl");
+        let path = folder.join("audit").join(&name);
+        let _ = fs::remove_file(&path);
+        match what {
+            "fifo" => fifo(path),
+            _ => fs::create_dir(path).unwrap(),
+        }
+        let run = ends(&folder, &["audit", "verify", "audit", "--anchors", "anchors.json"]);
+        assert_eq!(run.code, 1, "{name}: {}{}", run.stdout, run.stderr);
+        let found = format!("store: `{name}` is no regular file, so it was not opened");
+        assert!(run.stdout.contains(&format!("damage        {found}")), "{name}: {}", run.stdout);
+        for args in [
+            &["audit", "ls", "audit"][..],
+            &["audit", "export", "audit", "--format", "jsonl"],
+            &["audit", "verify", "audit", "--stored-keys"],
+        ] {
+            let run = ends(&folder, args);
+            assert_ne!(run.code, 0, "{args:?}");
+            let said = format!("{}{}", run.stdout, run.stderr);
+            assert!(said.contains(&name) && said.contains("no regular file"), "{args:?}: {said}");
+        }
+    }
+    let folder = segments(&Shop::new());
+    fifo(folder.join("pipe"));
+    ends(&folder, &["audit", "ls", "pipe"]).unusable("no regular file");
+    // A link to a segment is one.
+    let path = folder.join("audit/0000000002.jsonl");
+    fs::rename(&path, folder.join("elsewhere")).unwrap();
+    symlink(folder.join("elsewhere"), &path).unwrap();
+    assert_eq!(verify(&folder, "audit", &[]).code, 0);
+}

@@ -121,8 +121,18 @@ impl Store {
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, AuditError> {
         let path = path.into();
         let cannot = |error| Failure::io("read", &path, error).opening().to_error();
-        let form = if path.metadata().map_err(cannot)?.is_dir() {
+        let metadata = path.metadata().map_err(cannot)?;
+        let form = if metadata.is_dir() {
             Form::Folder
+        } else if !metadata.is_file() {
+            return Err(AuditError::new(
+                AuditErrorKind::Open,
+                format!(
+                    "`{}` is no regular file, so it was not opened; save what comes through it to a file, or give a \
+                     segment to `kest audit verify` on standard input",
+                    path.display()
+                ),
+            ));
         } else {
             let mut start = Vec::new();
             File::open(&path).and_then(|file| file.take(16).read_to_end(&mut start)).map_err(cannot)?;

@@ -3,13 +3,12 @@
 mod segment;
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use kest_core::error::{AuditError, AuditErrorKind};
 
-use self::segment::{Segment, Step, head};
+use self::segment::{Segment, Step, head, regular};
 use super::{Expected, Finding, FindingKind, Place, Seen, Stored, StoredKeys, unreadable};
 use crate::audit::chain::{Link, START, hex, unhex};
 use crate::audit::file::{Head, LONGEST, Line, Why, is_entry, read_line, segment_name, segments};
@@ -147,6 +146,11 @@ impl Lines {
                     Ok(segment) => self.current = Some(segment),
                     Err((path, error))
                         if error.kind() == io::ErrorKind::NotFound && self.was_retired(&path) => {}
+                    Err((path, error)) if error.kind() == io::ErrorKind::InvalidInput && self.whole => {
+                        let name = path.file_name().unwrap_or_default().display();
+                        let detail = format!("`{name}` is no regular file, so it was not opened");
+                        self.findings.push_back(Finding::new(Place::Store, FindingKind::Malformed, detail));
+                    }
                     Err((path, error)) => {
                         self.rest.clear();
                         return Some(Err(unreadable(&path, error)));
@@ -365,7 +369,7 @@ pub(super) fn keys(paths: &[PathBuf]) -> Result<StoredKeys, AuditError> {
     let mut text = Vec::new();
     for path in paths {
         let cannot = |error| unreadable(path, error);
-        let mut reader = match File::open(path) {
+        let mut reader = match regular(path) {
             // Retention took it.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             opened => BufReader::with_capacity(1 << 18, opened.map_err(cannot)?),

@@ -62,7 +62,7 @@ impl Segment {
         alone: bool,
     ) -> Result<Self, (PathBuf, io::Error)> {
         let prev = next.and_then(|next| head(next).ok().flatten()).and_then(|head| head.prev);
-        let file = match File::open(&path) {
+        let file = match regular(&path) {
             Ok(file) => file,
             Err(error) => return Err((path, error)),
         };
@@ -205,10 +205,18 @@ impl Segment {
 /// What a segment is called before its head has said its number. No file has that name.
 const PIPED: &str = "-";
 
+/// Opens what is a regular file: a pipe keeps whoever opens it waiting.
+pub(super) fn regular(path: &Path) -> io::Result<File> {
+    if !path.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file, so it was not opened"));
+    }
+    File::open(path)
+}
+
 /// The head of a segment, if it is whole.
 pub(super) fn head(path: &Path) -> io::Result<Option<Head>> {
     let mut text = Vec::new();
-    BufReader::new(File::open(path)?).take(LONGEST as u64).read_until(b'\n', &mut text)?;
+    BufReader::new(regular(path)?).take(LONGEST as u64).read_until(b'\n', &mut text)?;
     let line = read_line(text.strip_suffix(b"\n").unwrap_or(&text), &chain::START);
     Ok(match line {
         Some((Line::Head(head), _, _)) => Some(head),
