@@ -1,22 +1,24 @@
 //! Files that the commands write.
 
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write as _};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use crate::input::Unusable;
 use crate::output::Out;
+use crate::store::is_segment;
 
 /// Where a command writes.
 #[derive(Debug, Args)]
 #[group(skip)]
 pub(crate) struct Destination {
-    /// Write to this file, whole or not at all, instead of to standard output, which is also `-`; refuses one that exists
+    /// Write to this file, whole or not at all, instead of to standard output, which is also `-`; refuses one that exists.
+    /// A device or a pipe is written to as it is
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Replace the file of --output if it exists
+    /// Replace the file of --output if it exists; never an audit store or a part of one
     #[arg(long, requires = "output")]
     force: bool,
 }
@@ -24,7 +26,8 @@ pub(crate) struct Destination {
 impl Destination {
     /// The file; none for standard output.
     pub(crate) fn path(&self) -> Option<&Path> {
-        self.output.as_deref().filter(|path| *path != Path::new("-"))
+        let is_standard = |path: &&Path| *path == Path::new("-") || *path == Path::new("/dev/stdout");
+        self.output.as_deref().filter(|path| !is_standard(path))
     }
 
     /// # Errors
@@ -32,6 +35,40 @@ impl Destination {
     pub(crate) fn write(&self, out: Out, text: &str) -> Result<(), Unusable> {
         let Some(path) = self.path() else { return out.write(text) };
         write(path, text.as_bytes(), if self.force { Existing::Replace } else { Existing::Refuse })
+    }
+
+    /// Refuses a file that belongs to the store that is read, or would.
+    ///
+    /// # Errors
+    /// When it does.
+    pub(crate) fn spares(&self, store: &Path) -> Result<(), Unusable> {
+        let Some(path) = self.path() else { return Ok(()) };
+        let Some(mut store) = store.canonicalize().ok() else { return Ok(()) };
+        if store.file_name().and_then(|name| name.to_str()).is_some_and(is_segment) {
+            // What is put beside a segment is in its store.
+            store.pop();
+        }
+        let same = |path: &Path| {
+            // Beside a database stand its log, the index of that and its lock.
+            let beside = [".lock", "-shm", "-wal", "-journal"].iter().any(|end| {
+                let mut name = store.clone().into_os_string();
+                name.push(end);
+                *path == *name
+            });
+            beside || path.starts_with(&store)
+        };
+        let named = path.parent().zip(path.file_name()).and_then(|(folder, name)| {
+            let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+            Some(folder.canonicalize().ok()?.join(name))
+        });
+        if [named, path.canonicalize().ok()].into_iter().flatten().any(|path| same(&path)) {
+            return Err(Unusable(format!(
+                "`{}` is the audit store that is read, or a part of it; evidence is not written over: give --output \
+                 another place",
+                path.display()
+            )));
+        }
+        Ok(())
     }
 }
 
@@ -43,12 +80,78 @@ pub(crate) enum Existing {
 }
 
 /// Writes a file, whole or not at all: nobody reads half of it, and what was there stays if it cannot be written.
-/// Where the disk has no second names for files, a new one can be seen half-written.
+/// Where the disk has no second names for files, a new one can be seen half-written. Devices and pipes are written to,
+/// and so is what a link leads to: only a regular file is replaced, and none of an audit store.
 ///
 /// # Errors
 /// When it cannot be written, or is there already and may not be replaced.
 pub(crate) fn write(path: &Path, bytes: &[u8], existing: Existing) -> Result<(), Unusable> {
-    write_by(|from, to| fs::hard_link(from, to), path, bytes, existing)
+    spare_evidence(path)?;
+    match standing(path) {
+        Standing::Stream => through(path, bytes),
+        Standing::Link if existing == Existing::Replace => through(path, bytes),
+        Standing::File | Standing::Link | Standing::Folder | Standing::Nothing => {
+            write_by(|from, to| fs::hard_link(from, to), path, bytes, existing)
+        }
+    }
+}
+
+/// What has the name already.
+enum Standing {
+    Nothing,
+    File,
+    /// A symbolic link to a file, or to nothing.
+    Link,
+    Folder,
+    /// A device or a pipe, or a link to one.
+    Stream,
+}
+
+fn standing(path: &Path) -> Standing {
+    let Ok(own) = fs::symlink_metadata(path) else { return Standing::Nothing };
+    match path.metadata() {
+        Ok(leads_to) if leads_to.is_dir() => Standing::Folder,
+        Ok(leads_to) if !leads_to.is_file() => Standing::Stream,
+        Ok(_) if own.is_file() => Standing::File,
+        Ok(_) | Err(_) => Standing::Link,
+    }
+}
+
+/// Writes to what has the name, as a shell does.
+fn through(path: &Path, bytes: &[u8]) -> Result<(), Unusable> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    let written = options.open(path).and_then(|mut file| file.write_all(bytes).and_then(|()| file.flush()));
+    written.map_err(|error| Unusable(format!("cannot write `{}`: {error}", path.display())))
+}
+
+/// Refuses a file that is there and is a segment, a database or its log. By its content: it may be a second name.
+fn spare_evidence(path: &Path) -> Result<(), Unusable> {
+    if !path.metadata().is_ok_and(|metadata| metadata.is_file()) {
+        return Ok(());
+    }
+    let mut start = Vec::new();
+    if let Err(error) = File::open(path).and_then(|file| file.take(24).read_to_end(&mut start)) {
+        return Err(Unusable(format!(
+            "`{}` exists already and cannot be read, so that it may be a part of an audit store: {error}; give another \
+             file",
+            path.display()
+        )));
+    }
+    let stores: [&[u8]; 4] = [
+        b"SQLite format 3\0",
+        b"{\"v\":1,\"segment\":",
+        // The log of a database.
+        b"\x37\x7f\x06\x82",
+        b"\x37\x7f\x06\x83",
+    ];
+    if stores.iter().any(|store| start.starts_with(store)) {
+        return Err(Unusable(format!(
+            "`{}` is a part of an audit store, or a database, and neither is written over; give another file",
+            path.display()
+        )));
+    }
+    Ok(())
 }
 
 fn write_by(

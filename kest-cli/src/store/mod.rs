@@ -132,12 +132,14 @@ fn is_store(start: &[u8]) -> bool {
 }
 
 fn has_segment(folder: &Path) -> bool {
-    let is_segment = |name: &str| {
-        name.strip_suffix(".jsonl")
-            .is_some_and(|number| number.len() == 10 && number.bytes().all(|byte| byte.is_ascii_digit()))
-    };
     let files = fs::read_dir(folder).into_iter().flatten().flatten();
     files.map(|file| file.file_name()).any(|name| name.to_str().is_some_and(is_segment))
+}
+
+/// Whether a file has the name of a segment.
+pub(crate) fn is_segment(name: &str) -> bool {
+    name.strip_suffix(".jsonl")
+        .is_some_and(|number| number.len() == 10 && number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// The first bytes of a source, and the rest of it.

@@ -4,6 +4,7 @@
 mod evidence;
 mod export;
 mod ls;
+mod output;
 mod show;
 #[path = "../support/mod.rs"]
 mod support;

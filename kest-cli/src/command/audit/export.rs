@@ -73,6 +73,7 @@ impl Export {
     /// # Errors
     /// When something cannot be read or written. Missing parents are an outcome.
     pub(crate) fn run(self, out: &Out) -> Result<Outcome, Unusable> {
+        self.destination.spares(&self.store)?;
         let store = open(&self.store)?;
         match self.format {
             Format::Passport => self.passport(*out, &store),
