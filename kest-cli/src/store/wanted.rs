@@ -1,11 +1,14 @@
 //! Which entries of a store are wanted.
 
+use std::collections::VecDeque;
+
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
 use kest_core::canonical;
 use kest_core::error::AuditError;
-use kest_providers::audit::{Filter, Store, Stored};
+use kest_providers::audit::{Filter, Listing, Store, Stored};
 
+use super::progress::grouped;
 use super::unreadable;
 use crate::input::Unusable;
 use crate::time;
@@ -52,7 +55,46 @@ pub(crate) struct Wanted {
     newest: bool,
 }
 
-type Listed = Box<dyn Iterator<Item = Result<Stored, AuditError>> + Send>;
+/// The entries that fit.
+pub(crate) struct Listed {
+    /// One after the other.
+    listings: VecDeque<Listing>,
+    left: usize,
+    unread: u64,
+}
+
+impl Listed {
+    /// What to say of places that could not be read, where there are some.
+    pub(crate) fn gaps(&self) -> Option<String> {
+        // Each of several goes over the same places.
+        let unread = self.listings.iter().map(Listing::unread).max().unwrap_or(0).max(self.unread);
+        let places = match unread {
+            0 => return None,
+            1 => "1 place".to_owned(),
+            many => format!("{} places", grouped(many)),
+        };
+        Some(format!(
+            "{places} of the store could not be read, and entries that fit may be missing; `kest audit verify` names them"
+        ))
+    }
+}
+
+impl Iterator for Listed {
+    type Item = Result<Stored, AuditError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.left = self.left.checked_sub(1)?;
+        while let Some(listing) = self.listings.front_mut() {
+            if let Some(found) = listing.next() {
+                return Some(found);
+            }
+            if let Some(over) = self.listings.pop_front() {
+                self.unread = self.unread.max(over.unread());
+            }
+        }
+        None
+    }
+}
 
 impl Wanted {
     /// The entries that fit.
@@ -83,13 +125,12 @@ impl Wanted {
             limit: self.limit,
         };
         let list = |filter: &Filter| store.list(filter).map_err(unreadable);
-        let Some((first, more)) = self.entry.split_first() else { return list(&filter) };
-        let of = |id: &String| Filter { entry_id: Some(id.clone()), ..filter.clone() };
-        let mut all = list(&of(first))?;
-        for id in more {
-            all = Box::new(all.chain(list(&of(id))?));
-        }
-        Ok(Box::new(all.take(self.limit.unwrap_or(usize::MAX))))
+        let of = |id: &String| list(&Filter { entry_id: Some(id.clone()), ..filter.clone() });
+        let listings = match self.entry.as_slice() {
+            [] => Ok(VecDeque::from([list(&filter)?])),
+            ids => ids.iter().map(of).collect::<Result<_, _>>(),
+        };
+        Ok(Listed { listings: listings?, left: self.limit.unwrap_or(usize::MAX), unread: 0 })
     }
 }
 

@@ -67,7 +67,9 @@ fn segments(shop: &Shop) -> std::path::PathBuf {
         put(&sink, &shop.lineage.entries()[*entry], false);
     }
     sink.close().unwrap();
-    assert!(folder.join("audit/0000000003.jsonl").exists() && !folder.join("audit/0000000004.jsonl").exists());
+    assert!(
+        folder.join("audit/0000000003.jsonl").exists() && !folder.join("audit/0000000004.jsonl").exists()
+    );
     folder
 }
 
@@ -80,7 +82,11 @@ fn a_segment_that_disowns_what_a_kept_tip_vouches_for_is_found() {
         forge_segment(&folder, 2, 5, 1, why);
         let run = verify(&folder, "audit", &["--expect-tip", &kept]);
         assert_eq!(run.code, 1, "{why}: {}", run.stdout);
-        assert!(run.stdout.contains("completeness  fail         a running hash that"), "{why}: {}", run.stdout);
+        assert!(
+            run.stdout.contains("completeness  fail         a running hash that"),
+            "{why}: {}",
+            run.stdout
+        );
         assert!(run.stdout.contains("disowns"), "{why}: {}", run.stdout);
         let answer = verify(&folder, "audit", &["--expect-tip", &kept, "--json"]).json();
         let findings = answer["findings"].as_array().unwrap();
@@ -89,7 +95,8 @@ fn a_segment_that_disowns_what_a_kept_tip_vouches_for_is_found() {
         let run = verify(&folder, "audit", &["--expect-tip", &before]);
         assert_eq!(run.code, i32::from(why != "unsynced"), "{why}: {}", run.stdout);
         assert!(
-            run.stdout.contains("(not of lines 6 to 7 of `0000000001.jsonl`, which the next segment disowns)"),
+            run.stdout
+                .contains("(not of lines 6 to 7 of `0000000001.jsonl`, which the next segment disowns)"),
             "{why}: {}",
             run.stdout
         );
@@ -117,7 +124,9 @@ fn one_segment_is_said_to_be_one_and_completes_nothing() {
         let run = verify(&["--expect-tip", &inside]);
         assert_eq!(run.code, 1, "{}", run.stdout);
         assert!(
-            run.stdout.contains("completeness  not checked  the running hash that was kept elsewhere is in segment 2"),
+            run.stdout.contains(
+                "completeness  not checked  the running hash that was kept elsewhere is in segment 2"
+            ),
             "{}",
             run.stdout
         );
@@ -149,7 +158,11 @@ fn a_store_without_entries_is_not_accepted_unless_it_may_be_empty() {
     {
         for run in [verify(folder, store, &[]), run(folder, &[&["verify", store], &TRUSTED[..]].concat())] {
             assert_eq!(run.code, 1, "{store}: {}", run.stdout);
-            assert!(!run.stdout.contains(" pass ") && run.stdout.contains("nothing is attested"), "{}", run.stdout);
+            assert!(
+                !run.stdout.contains(" pass ") && run.stdout.contains("nothing is attested"),
+                "{}",
+                run.stdout
+            );
             assert!(run.stdout.contains("say --allow-empty"), "{}", run.stdout);
         }
         assert_eq!(verify(folder, store, &["--json"]).json()["accepted"], json!(false));
@@ -181,7 +194,11 @@ fn a_last_line_that_lacks_only_its_end_counts_and_is_kept() {
     let run = verify(&folder, "audit", &["--expect-tip", &kept]);
     assert_eq!(run.code, 0, "{}", run.stdout);
     assert!(run.stdout.contains("5 entries") && !run.stdout.contains("never acknowledged"), "{}", run.stdout);
-    assert!(run.stdout.contains("finding       0000000001.jsonl:7: the last line is whole but"), "{}", run.stdout);
+    assert!(
+        run.stdout.contains("finding       0000000001.jsonl:7: the last line is whole but"),
+        "{}",
+        run.stdout
+    );
     FileAudit::open(folder.join("audit")).unwrap().close().unwrap();
     assert_eq!(fs::read(segment(&folder)).unwrap(), whole);
     let run = verify(&folder, "audit", &["--expect-tip", &kept]);
@@ -200,7 +217,11 @@ fn what_a_writer_has_put_aside_is_named() {
     assert!(run.stdout.contains("4 entries"), "{}", run.stdout);
     let aside = fs::read_dir(folder.join("audit")).unwrap().map(|file| file.unwrap().file_name());
     let aside = aside.map(|name| name.into_string().unwrap()).find(|name| name.ends_with(".torn")).unwrap();
-    assert!(run.stdout.contains(&format!("finding       store: `{aside}` is what a writer")), "{}", run.stdout);
+    assert!(
+        run.stdout.contains(&format!("finding       store: `{aside}` is what a writer")),
+        "{}",
+        run.stdout
+    );
     let answer = verify(&folder, "audit", &["--json"]).json();
     assert_eq!(answer["findings"][0]["kind"], json!("aside"));
 }
@@ -274,8 +295,11 @@ fn what_is_no_file_is_not_opened() {
     let ends = |folder: &Path, args: &[&str]| -> Run {
         let mut command = kest(args);
         command.current_dir(folder).stdin(std::process::Stdio::null());
-        let mut child =
-            command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+        let mut child = command
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
         let deadline = Instant::now() + Duration::from_secs(60);
         while child.try_wait().unwrap().is_none() {
             if Instant::now() > deadline {
@@ -318,4 +342,68 @@ fn what_is_no_file_is_not_opened() {
     fs::rename(&path, folder.join("elsewhere")).unwrap();
     symlink(folder.join("elsewhere"), &path).unwrap();
     assert_eq!(verify(&folder, "audit", &[]).code, 0);
+}
+
+#[test]
+fn places_that_could_not_be_read_are_counted_where_entries_are_listed() {
+    let shop = Shop::new();
+    let folder = shop.write();
+    for store in STORES {
+        assert_eq!(audit(&folder, "ls", store, &[]).stderr, "");
+    }
+    edit_lines(&folder, |lines| {
+        lines[3] = "garbage".to_owned();
+        lines[5].clear();
+    });
+    let pay = format!("{:?}", shop.lineage.entries()[0].as_str());
+    for more in [&[][..], &["--newest"], &["--operation", "stock"], &["--operation", "nothing"], &["--json"]]
+    {
+        let run = audit(&folder, "ls", "audit", more);
+        assert_eq!(run.code, 0, "{more:?}");
+        assert_eq!(
+            run.stderr,
+            "kest: 2 places of the store could not be read, and entries that fit may be missing; `kest audit verify` \
+             names them\n",
+            "{more:?}"
+        );
+    }
+    let ids = [0, 4].map(|entry| format!("01a2007c-b7aa-7386-b112-{entry:012x}"));
+    let run = audit(&folder, "ls", "audit", &["--entry", &ids[0], "--entry", &ids[1]]);
+    assert!(
+        run.stderr.contains("2 places") && run.stdout.lines().count() == 2,
+        "{}{}",
+        run.stderr,
+        run.stdout
+    );
+    // Nothing is known of what was not looked at.
+    let run = audit(&folder, "ls", "audit", &["--limit", "1"]);
+    assert_eq!((run.stdout.lines().count(), run.stderr.as_str()), (1, ""));
+    for (more, written) in [
+        (&["--operation", "browse"][..], pay.as_str()),
+        (&["--operation", "browse", "--output", "out.json"], ""),
+        (&["--format", "jsonl", "--denied"], "refund"),
+        (&["--format", "jsonl", "--output", "out.jsonl"], ""),
+        (&["--operation", "nothing"], ""),
+    ] {
+        let run = audit(&folder, "export", "audit", more);
+        assert_eq!(run.code, 1, "{more:?}: {}", run.stderr);
+        assert!(run.stderr.contains("2 places of the store could not be read"), "{more:?}: {}", run.stderr);
+        if written == "refund" {
+            assert_eq!(run.stdout.lines().count(), 1, "{}", run.stdout);
+        } else {
+            assert!(run.stdout.contains(written), "{more:?}: {}", run.stdout);
+        }
+    }
+    assert_eq!(fs::read_to_string(folder.join("out.json")).unwrap(), format!("[{pay}]\n"));
+    assert_eq!(fs::read_to_string(folder.join("out.jsonl")).unwrap().lines().count(), 3);
+    // A line that is one, of what is no entry: it is listed as broken, and no filter can tell.
+    let folder = Shop::new().write();
+    let signer = kest_providers::identity::LocalEd25519Provider::dangerous_from_seed([7; 32]).unwrap();
+    let jws = kest_core::identity::IdentityProvider::sign(&signer, b"{}").unwrap();
+    let sink = FileAudit::open(folder.join("audit")).unwrap();
+    put(&sink, &jws, false);
+    sink.close().unwrap();
+    assert_eq!(audit(&folder, "ls", "audit", &[]).stderr, "");
+    let run = audit(&folder, "ls", "audit", &["--operation", "pay"]);
+    assert!(run.code == 0 && run.stderr.contains("1 place of the store"), "{}", run.stderr);
 }

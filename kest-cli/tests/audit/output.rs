@@ -64,8 +64,17 @@ fn evidence_is_never_written_over() {
     }
     for output in ["copy.txt", "more/again", "other.db", "other.db-wal", "audit/0000000001.jsonl"] {
         export(&folder, "audit.db", output, true).unusable("neither is written over");
-        let graph =
-            ["graph", "passport.json", "--format", "dot", "--anchors", "anchors.json", "--force", "--output", output];
+        let graph = [
+            "graph",
+            "passport.json",
+            "--format",
+            "dot",
+            "--anchors",
+            "anchors.json",
+            "--force",
+            "--output",
+            output,
+        ];
         run(&folder, &graph).unusable("neither is written over");
     }
     let names = |files: &[(std::path::PathBuf, Vec<u8>)]| -> Vec<_> {

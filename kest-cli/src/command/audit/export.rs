@@ -11,7 +11,7 @@ use crate::file::Destination;
 use crate::input::Unusable;
 use crate::output::{Out, Reader, complain, json_line};
 use crate::store::related::{Related, gather, hex};
-use crate::store::wanted::Wanted;
+use crate::store::wanted::{Listed, Wanted};
 use crate::store::{open, said, unreadable};
 use crate::time::utc;
 
@@ -43,14 +43,15 @@ Examples:
   kest audit export audit --entry 019abcde-f012-7abc-8def-0123456789ab | kest verify - --anchors anchors.json
   kest audit export audit.db --since 7d --denied --format jsonl > denied.jsonl
 
-Exit codes: 0 written, 1 parents are missing or nothing fits, 2 usage error, unreadable input or unwritable output.";
+Exit codes: 0 written; 1 parents are missing, nothing fits, or places of the store could not be read (what could be was \
+written); 2 usage error, unreadable input or unwritable output.";
 
 /// The form of what is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
     /// A JSON array of compact JWS strings
     Passport,
-    /// One JSON object on a line for each entry that fits: place, received_ms, hash, jws
+    /// One JSON object on a line for each entry that fits: place, received, received_ms, hash, jws
     Jsonl,
 }
 
@@ -88,7 +89,8 @@ impl Export {
             ));
         }
         let (mut start, mut denials) = (Vec::new(), 0_usize);
-        for stored in self.wanted.list(store)? {
+        let mut listed = self.wanted.list(store)?;
+        for stored in listed.by_ref() {
             let stored = stored.map_err(unreadable)?;
             if is_denial(&stored) {
                 denials += 1;
@@ -108,7 +110,7 @@ impl Export {
                 ),
             };
             complain(&why);
-            return Ok(Outcome::Bad);
+            return Ok(whole(&listed, Outcome::Bad));
         }
         let related = gather(store, start, ENTRIES)?;
         if let Some(denial) = related.entries.iter().find(|entry| entry.is_denial()) {
@@ -132,14 +134,15 @@ impl Export {
             return Err(too_many());
         }
         self.destination.write(out, &passport)?;
-        Ok(Outcome::Good)
+        Ok(whole(&listed, Outcome::Good))
     }
 
     fn lines(&self, out: Out, store: &Store) -> Result<Outcome, Unusable> {
         let to_file = self.destination.path().is_some();
         let (mut stream, mut text, mut any) = (out.stream(), String::new(), false);
         let mut outcome = Outcome::Good;
-        for stored in self.wanted.list(store)? {
+        let mut listed = self.wanted.list(store)?;
+        for stored in listed.by_ref() {
             let stored = match stored {
                 Ok(stored) => stored,
                 Err(error) if to_file => return Err(unreadable(error)),
@@ -174,12 +177,23 @@ impl Export {
         drop(stream);
         if !any {
             complain("no entry fits, so nothing was written");
-            return Ok(Outcome::Bad);
+            return Ok(whole(&listed, Outcome::Bad));
         }
         if to_file {
             self.destination.write(out, &text)?;
         }
-        Ok(outcome)
+        Ok(whole(&listed, outcome))
+    }
+}
+
+/// What was written is not all that was asked for where places could not be read.
+fn whole(listed: &Listed, outcome: Outcome) -> Outcome {
+    match listed.gaps() {
+        None => outcome,
+        Some(gaps) => {
+            complain(&gaps);
+            Outcome::Bad
+        }
     }
 }
 

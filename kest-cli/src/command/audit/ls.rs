@@ -37,7 +37,7 @@ Examples:
   kest audit ls audit.db --operation pay --newest --limit 20
   kest audit ls audit.db --taint pii --json | jq .entry_id
 
-Exit codes: 0 listed, even if nothing fits; 1 the store cannot be read further, what was listed stands; 2 usage error \
+Exit codes: 0 listed, even if nothing fits, or places could not be read (standard error says how many); 1 the store cannot be read further, what was listed stands; 2 usage error \
 or unreadable input.";
 
 /// The names of the members are a promise: `docs/cli.md`.
@@ -58,7 +58,8 @@ impl Ls {
         let mut rows =
             Rows { out: *out, stream: out.stream(), widths: [1; 4], waiting: Vec::new(), added: 0 };
         let mut outcome = Outcome::Good;
-        for (index, stored) in self.wanted.list(&store)?.enumerate() {
+        let mut listed = self.wanted.list(&store)?;
+        for (index, stored) in listed.by_ref().enumerate() {
             let stored = match stored {
                 Ok(stored) => stored,
                 // Others may still be read.
@@ -80,6 +81,10 @@ impl Ls {
             }
         }
         rows.end()?;
+        if let Some(gaps) = listed.gaps() {
+            complain(&gaps);
+            outcome = Outcome::Bad;
+        }
         Ok(outcome)
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use kest_core::error::AuditError;
 
 use super::lines::Lines;
-use super::{Scan, Seen, Steps, Stored};
+use super::{FindingKind, Scan, Seen, Steps, Stored};
 use crate::audit::item::Columns;
 
 /// Which entries are wanted: those that fit all that is given.
@@ -37,26 +37,28 @@ pub struct Filter {
 }
 
 impl Filter {
-    pub(super) fn fits(&self, stored: &Stored) -> bool {
+    /// None if it cannot be told, as it is no entry of kest.
+    pub(super) fn judge(&self, stored: &Stored) -> Option<bool> {
         if self.since_ms.is_some_and(|since| stored.received_ms < since)
             || self.until_ms.is_some_and(|until| stored.received_ms >= until)
         {
-            return false;
+            return Some(false);
         }
         if !self.asks_entry() {
-            return true;
+            return Some(true);
         }
-        let Some(columns) = Columns::of(&stored.jws) else { return false };
+        let columns = Columns::of(&stored.jws)?;
         let same = |wanted: &Option<String>, found: Option<&str>| {
             wanted.as_deref().is_none_or(|wanted| found == Some(wanted))
         };
-        same(&self.entry_id, Some(&columns.entry_id))
+        let fits = same(&self.entry_id, Some(&columns.entry_id))
             && same(&self.trace_id, columns.trace_id.as_deref())
             && same(&self.workload, Some(&columns.workload))
             && same(&self.operation, Some(&columns.operation))
             && same(&self.user, columns.user.as_deref())
             && self.taint.as_ref().is_none_or(|wanted| columns.taints.contains(wanted))
-            && self.denied.is_none_or(|denied| columns.is_denial() == denied)
+            && self.denied.is_none_or(|denied| columns.is_denial() == denied);
+        Some(fits)
     }
 
     fn asks_entry(&self) -> bool {
@@ -68,7 +70,7 @@ impl Filter {
     /// Those of the entries of segments that fit, and no more than the limit.
     pub(super) fn over(&self, segments: Vec<PathBuf>) -> Over {
         let left = self.limit.unwrap_or(usize::MAX);
-        Over { filter: self.clone(), segments: segments.into(), open: None, page: VecDeque::new(), left }
+        Over { filter: self.clone(), segments: segments.into(), open: None, page: VecDeque::new(), left, unread: 0 }
     }
 }
 
@@ -81,9 +83,15 @@ pub(super) struct Over {
     open: Option<Scan>,
     page: VecDeque<Stored>,
     left: usize,
+    /// Places that could not be read.
+    unread: u64,
 }
 
 impl Over {
+    pub(super) fn unread(&self) -> u64 {
+        self.unread
+    }
+
     /// The next that fits in the order of the store.
     fn forward(&mut self) -> Option<Result<Stored, AuditError>> {
         loop {
@@ -97,7 +105,7 @@ impl Over {
                 }
                 continue;
             };
-            match scan.find_map(|seen| fitting(&self.filter, seen)) {
+            match scan.find_map(|seen| fitting(&self.filter, seen, &mut self.unread)) {
                 None => self.open = None,
                 found => return found,
             }
@@ -113,7 +121,7 @@ impl Over {
             let path = self.segments.pop_back()?;
             let mut page = VecDeque::new();
             let mut read = || {
-                for stored in open(&path)?.filter_map(|seen| fitting(&self.filter, seen)) {
+                for stored in open(&path)?.filter_map(|seen| fitting(&self.filter, seen, &mut self.unread)) {
                     page.push_back(stored?);
                     if page.len() > self.left {
                         page.pop_front();
@@ -150,10 +158,23 @@ fn open(segment: &Path) -> Result<Scan, AuditError> {
     Ok(Scan::of(Steps::Lines(Box::new(Lines::segment(segment)?))))
 }
 
-fn fitting(filter: &Filter, seen: Result<Seen, AuditError>) -> Option<Result<Stored, AuditError>> {
+fn fitting(
+    filter: &Filter,
+    seen: Result<Seen, AuditError>,
+    unread: &mut u64,
+) -> Option<Result<Stored, AuditError>> {
     match seen {
-        Ok(Seen::Entry(stored)) => filter.fits(&stored).then_some(Ok(stored)),
-        Ok(Seen::Finding(_)) => None,
+        Ok(Seen::Entry(stored)) => match filter.judge(&stored) {
+            Some(fits) => fits.then_some(Ok(stored)),
+            None => {
+                *unread += 1;
+                None
+            }
+        },
+        Ok(Seen::Finding(finding)) => {
+            *unread += u64::from(finding.kind == FindingKind::Malformed);
+            None
+        }
         Err(error) => Some(Err(error)),
     }
 }

@@ -21,6 +21,7 @@ use kest_core::verify::Verifier;
 pub use self::check::{Checked, Checks};
 use self::expected::Expected;
 pub use self::filter::Filter;
+use self::filter::Over;
 pub use self::finding::{Finding, FindingKind, Place};
 pub use self::keys::StoredKeys;
 use self::lines::Lines;
@@ -176,21 +177,19 @@ impl Store {
     /// The entries that a filter lets through, in order, or the newest first. A database finds them by its postings and
     /// does not check the running hash; a row with values that no sink writes, where it might be wanted, is an error, and
     /// the rows after it are still given. A folder is read segment by segment until there are enough, and findings are
-    /// passed over: they are [`Self::scan`]'s to tell.
+    /// passed over: they are [`Self::scan`]'s to tell, and [`Listing::unread`] says of how many places nothing is known.
     ///
     /// # Errors
     /// When the store cannot be opened. The iterator gives an error where something cannot be read, and ends if nothing
     /// after it can.
-    pub fn list(
-        &self,
-        filter: &Filter,
-    ) -> Result<Box<dyn Iterator<Item = Result<Stored, AuditError>> + Send>, AuditError> {
-        match self.form {
-            Form::Folder => Ok(Box::new(filter.over(lines::paths(&self.path)?))),
-            Form::Segment => Ok(Box::new(filter.over(vec![self.path.clone()]))),
+    pub fn list(&self, filter: &Filter) -> Result<Listing, AuditError> {
+        let found = match self.form {
+            Form::Folder => Listed::Lines(filter.over(lines::paths(&self.path)?)),
+            Form::Segment => Listed::Lines(filter.over(vec![self.path.clone()])),
             #[cfg(feature = "sqlite")]
-            Form::Sqlite => Ok(Box::new(rows::Listed::open(&self.path, filter)?)),
-        }
+            Form::Sqlite => Listed::Rows(Box::new(rows::Listed::open(&self.path, filter)?)),
+        };
+        Ok(Listing(found))
     }
 
     /// The public keys that stand beside the entries.
@@ -224,6 +223,43 @@ fn sqlite(path: &Path) -> Result<Form, AuditError> {
             path.display()
         ),
     ))
+}
+
+/// Entries that fit a filter.
+#[derive(Debug)]
+#[must_use = "a listing does nothing unless it is iterated"]
+pub struct Listing(Listed);
+
+#[derive(Debug)]
+enum Listed {
+    Lines(Over),
+    #[cfg(feature = "sqlite")]
+    Rows(Box<rows::Listed>),
+}
+
+impl Listing {
+    /// How many places that were come across could not be read, so that an entry that fits may be missing for each.
+    /// Of a folder alone: a database gives an error for each.
+    #[must_use]
+    pub fn unread(&self) -> u64 {
+        match &self.0 {
+            Listed::Lines(over) => over.unread(),
+            #[cfg(feature = "sqlite")]
+            Listed::Rows(_) => 0,
+        }
+    }
+}
+
+impl Iterator for Listing {
+    type Item = Result<Stored, AuditError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match &mut self.0 {
+            Listed::Lines(over) => over.next(),
+            #[cfg(feature = "sqlite")]
+            Listed::Rows(rows) => rows.next(),
+        }
+    }
 }
 
 /// A walk through a whole store.

@@ -145,7 +145,11 @@ impl Listed {
         let Some(jws) = jws else { return Ok(Row::Unfit) };
         let (received_ms, hash) = (unsigned(row.get(0)?), sha256(jws.as_bytes()));
         let stored = Stored { place: Place::Row(seq), received_ms, jws, hash, columns: None };
-        Ok(if self.filter.fits(&stored) { Row::Fits(stored) } else { Row::Other })
+        Ok(match self.filter.judge(&stored) {
+            Some(true) => Row::Fits(stored),
+            Some(false) => Row::Other,
+            None => Row::Unfit,
+        })
     }
 
     fn find(&mut self) -> rusqlite::Result<Option<Result<Stored, AuditError>>> {
