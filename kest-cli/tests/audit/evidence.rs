@@ -407,3 +407,45 @@ fn places_that_could_not_be_read_are_counted_where_entries_are_listed() {
     let run = audit(&folder, "ls", "audit", &["--operation", "pay"]);
     assert!(run.code == 0 && run.stderr.contains("1 place of the store"), "{}", run.stderr);
 }
+
+#[test]
+fn readers_are_not_told_to_write() {
+    let folder = Shop::new().write();
+    let missing = audit(&folder, "ls", "nope", &[]);
+    missing.unusable("name a store that is there");
+    assert!(!missing.stderr.contains("create") && !missing.stderr.contains("[audit]"), "{}", missing.stderr);
+}
+
+#[test]
+fn a_database_without_its_log_is_not_taken_for_one_of_an_older_version() {
+    let shop = Shop::new();
+    let folder = shop.write();
+    let sink = kest_providers::audit::SqliteAudit::open(folder.join("open.db")).unwrap();
+    put(&sink, &shop.lineage.entries()[0], false);
+    fs::copy(folder.join("open.db"), folder.join("copy.db")).unwrap();
+    for command in ["ls", "verify"] {
+        let more = if command == "verify" { &TRUSTED[..] } else { &[] };
+        let run = audit(&folder, command, "copy.db", more);
+        run.unusable("copy `copy.db-wal` beside it too");
+        assert!(!run.stderr.contains("brings it"), "{}", run.stderr);
+    }
+    fs::copy(folder.join("open.db-wal"), folder.join("copy.db-wal")).unwrap();
+    assert_eq!(verify(&folder, "copy.db", &[]).code, 0);
+}
+
+#[test]
+fn an_empty_file_is_no_store() {
+    let folder = Shop::new().write();
+    for name in ["empty.jsonl", "empty.db"] {
+        fs::write(folder.join(name), "").unwrap();
+        for run in [
+            verify(&folder, name, &[]),
+            verify(&folder, name, &["--allow-empty"]),
+            audit(&folder, "ls", name, &[]),
+            audit(&folder, "export", name, &[]),
+        ] {
+            run.unusable(&format!("`{name}` is empty: no segment and no database"));
+            assert!(!run.stderr.contains("meanwhile"), "{}", run.stderr);
+        }
+    }
+}

@@ -77,6 +77,18 @@ impl Failure {
         Self::new(kind, format!("cannot {doing} `{name}`: {error}; {fix}")).caused_by(error)
     }
 
+    /// What the operating system said to somebody who only reads `path`.
+    pub(super) fn reading(path: &Path, error: io::Error) -> Self {
+        let name = path.display();
+        let fix = match error.kind() {
+            io::ErrorKind::PermissionDenied => "read it as a user who may, or read a copy",
+            io::ErrorKind::NotFound => "name a store that is there",
+            io::ErrorKind::InvalidInput => "find out who has put it there",
+            _ => "see to the device that holds it, or read a copy",
+        };
+        Self::new(AuditErrorKind::Open, format!("cannot read `{name}`: {error}; {fix}")).caused_by(error)
+    }
+
     /// The same as an error of opening the store.
     pub(super) fn opening(mut self) -> Self {
         self.kind = AuditErrorKind::Open;

@@ -120,6 +120,14 @@ fn flush(db: &Connection, settings: &SqliteAuditBuilder) -> rusqlite::Result<()>
 pub(in crate::audit) fn fit_to_read(db: &Connection, path: &Path) -> Result<(), Failure> {
     match schema::version(db) {
         Ok(schema::VERSION) => Ok(()),
+        Ok(0) => Err(Failure::new(
+            AuditErrorKind::Open,
+            format!(
+                "`{name}` has no tables; if it was copied while it was written, copy `{name}-wal` beside it too, which \
+                 has what was written last",
+                name = path.display()
+            ),
+        )),
         Ok(older) => Err(Failure::new(
             AuditErrorKind::Open,
             format!(

@@ -121,7 +121,7 @@ impl Store {
     /// When nothing can be read there, or it is no audit store.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, AuditError> {
         let path = path.into();
-        let cannot = |error| Failure::io("read", &path, error).opening().to_error();
+        let cannot = |error| unreadable(&path, error);
         let metadata = path.metadata().map_err(cannot)?;
         let form = if metadata.is_dir() {
             Form::Folder
@@ -139,7 +139,17 @@ impl Store {
             File::open(&path).and_then(|file| file.take(16).read_to_end(&mut start)).map_err(cannot)?;
             match &*start {
                 b"SQLite format 3\0" => sqlite(&path)?,
-                start if start.is_empty() || start.starts_with(b"{\"v\":1,") => Form::Segment,
+                b"" => {
+                    return Err(AuditError::new(
+                        AuditErrorKind::Open,
+                        format!(
+                            "`{}` is empty: no segment and no database; all that was in it is gone, or nothing was ever \
+                             written",
+                            path.display()
+                        ),
+                    ));
+                }
+                start if start.starts_with(b"{\"v\":1,") => Form::Segment,
                 _ => {
                     return Err(AuditError::new(
                         AuditErrorKind::Open,
@@ -457,5 +467,5 @@ impl Iterator for Scan {
 }
 
 fn unreadable(path: &Path, error: io::Error) -> AuditError {
-    Failure::io("read", path, error).to_error()
+    Failure::reading(path, error).to_error()
 }
