@@ -1,5 +1,6 @@
 //! What the commands read: passports, trust anchors and bundles, the configuration.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::error::Error;
 use std::fs::File;
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use kest_core::config::Config;
 use kest_core::error::ConfigurationError;
+use kest_core::keys::KeyError;
 use kest_core::verify::{Anchors, BundleError, KeySource, SpiffeId, TrustBundles, UnverifiedPassport};
 use serde_json::Value;
 
@@ -107,9 +109,10 @@ fn strings(text: &[u8]) -> usize {
 #[derive(Debug, Args)]
 #[group(skip)]
 pub(crate) struct Trusted {
-    /// File with the public keys that are trusted: {"<workload id>":{"keys":[<JWK>…]}}
+    /// File with the public keys that are trusted: {"<workload id>":{"keys":[<JWK>…]}}; may be given several times, and
+    /// a workload that is in several has the keys of all
     #[arg(long, value_name = "FILE")]
-    anchors: Option<PathBuf>,
+    anchors: Vec<PathBuf>,
     /// SPIFFE trust bundles, for workloads that sign with X.509-SVIDs: a file with a map of them, or
     /// TRUST_DOMAIN=FILE with one, in SPIFFE's JSON form or as certificates in PEM; may be given several times
     #[arg(long, value_name = "BUNDLE")]
@@ -119,7 +122,7 @@ pub(crate) struct Trusted {
 impl Trusted {
     /// Whether nobody is trusted.
     pub(crate) fn is_empty(&self) -> bool {
-        self.anchors.is_none() && self.bundle.is_empty()
+        self.anchors.is_empty() && self.bundle.is_empty()
     }
 
     /// The trust anchors as JSON; none where none were given.
@@ -127,7 +130,18 @@ impl Trusted {
     /// # Errors
     /// When they cannot be read, or one of their keys cannot be used.
     pub(crate) fn anchors_json(&self) -> Result<Option<Value>, Unusable> {
-        self.anchors.as_deref().map(|path| anchors(path).map(|anchors| anchors.to_json())).transpose()
+        Ok(self.united()?.map(|anchors| anchors.to_json()))
+    }
+
+    /// The anchors of all files; none where none were given.
+    fn united(&self) -> Result<Option<Anchors>, Unusable> {
+        let Some((first, more)) = self.anchors.split_first() else { return Ok(None) };
+        let mut all = anchors(first)?;
+        for path in more {
+            all = unite(&all, &anchors(path)?)
+                .map_err(|error| Unusable(format!("`{}`: {error}", path.display())))?;
+        }
+        Ok(Some(all))
     }
 
     /// Whether trust bundles were given.
@@ -141,8 +155,8 @@ impl Trusted {
     /// When one cannot be read or used, or two bundles are of one trust domain and differ.
     pub(crate) fn keys(&self) -> Result<Vec<Box<dyn KeySource>>, Unusable> {
         let mut sources: Vec<Box<dyn KeySource>> = Vec::new();
-        if let Some(path) = &self.anchors {
-            sources.push(Box::new(anchors(path)?));
+        if let Some(anchors) = self.united()? {
+            sources.push(Box::new(anchors));
         }
         if !self.bundle.is_empty() {
             let mut bundles = TrustBundles::new();
@@ -189,6 +203,22 @@ fn add_bundle(bundles: &mut TrustBundles, argument: &str) -> Result<(), Unusable
     let text = str::from_utf8(&bytes)
         .map_err(|error| Unusable(format!("`{}`: the trust bundle is not text: {error}", path.display())))?;
     bundles.insert_pem(domain, text).map_err(unusable)
+}
+
+/// The anchors of both: a workload that has made a key in each of its processes is in several files.
+fn unite(one: &Anchors, other: &Anchors) -> Result<Anchors, KeyError> {
+    let principals: BTreeSet<&str> = one.principals().chain(other.principals()).collect();
+    let mut all = Anchors::new();
+    for principal in principals {
+        let mut keys = one.keys(principal)?.unwrap_or_default();
+        for key in other.keys(principal)?.unwrap_or_default().0 {
+            if !keys.0.contains(&key) {
+                keys.0.push(key);
+            }
+        }
+        all.insert(principal, keys)?;
+    }
+    Ok(all)
 }
 
 /// Reads trust anchors.

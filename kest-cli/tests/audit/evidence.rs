@@ -449,3 +449,46 @@ fn an_empty_file_is_no_store() {
         }
     }
 }
+
+#[test]
+fn anchors_of_several_files_unite() {
+    use crate::support::{Lineage, PRINCIPAL};
+
+    let folder = Shop::new().write();
+    // Another process of the same workload: another key.
+    let signer = kest_providers::identity::LocalEd25519Provider::dangerous_from_seed([9; 32]).unwrap();
+    let signer = signer.with_workload_id(PRINCIPAL);
+    let keys = kest_core::identity::IdentityProvider::public_keys(&signer).unwrap();
+    let more = json!({PRINCIPAL: keys.to_json(), "spiffe://example.org/other": keys.to_json()});
+    fs::write(folder.join("more.json"), more.to_string()).unwrap();
+    let mut lineage = Lineage::new();
+    lineage.add(&[], |_| {});
+    let payload = lineage.entries()[0].as_str().split('.').nth(1).unwrap().to_owned();
+    let payload = base64_simd::URL_SAFE_NO_PAD.decode_to_vec(payload).unwrap();
+    let jws = kest_core::identity::IdentityProvider::sign(&signer, &payload).unwrap();
+    let hash = jws.hash();
+    let sink = FileAudit::open(folder.join("audit")).unwrap();
+    let record = kest_core::audit::AuditRecord::new(jws.as_str(), &hash, "id", PRINCIPAL, &signer);
+    kest_core::audit::AuditSink::append(&sink, &record).unwrap();
+    sink.close().unwrap();
+    fs::write(folder.join("one.json"), json!([jws.as_str()]).to_string()).unwrap();
+    let both = ["--anchors", "anchors.json", "--anchors", "more.json"];
+    let turned = ["--anchors", "more.json", "--anchors", "anchors.json", "--anchors", "more.json"];
+    for anchors in [&both[..], &turned] {
+        let store = audit(&folder, "verify", "audit", anchors);
+        assert_eq!(store.code, 0, "{}", store.stdout);
+        let verified = run(&folder, &[&["verify", "one.json"], anchors].concat());
+        assert_eq!(verified.code, 0, "{}", verified.stdout);
+        let page = run(&folder, &[&["graph", "one.json", "--format", "html"], anchors].concat());
+        assert!(page.code == 0 && page.stdout.contains("spiffe://example.org/other"), "{}", page.stderr);
+        for key in [&keys.0[0], &Shop::new().lineage.jwk()] {
+            let x = key.to_json()["x"].as_str().unwrap().to_owned();
+            assert!(page.stdout.contains(&x), "a key of each file is in the page");
+        }
+    }
+    for anchors in [&both[..2], &both[2..]] {
+        assert_eq!(audit(&folder, "verify", "audit", anchors).code, 1);
+    }
+    fs::write(folder.join("bad.json"), "[]").unwrap();
+    audit(&folder, "verify", "audit", &["--anchors", "anchors.json", "--anchors", "bad.json"]).unusable("`bad.json`");
+}
