@@ -24,7 +24,7 @@ pub(crate) struct Wanted {
     #[arg(long, value_name = "TIME", value_parser = time_of)]
     until: Option<u64>,
     /// The label `trace_id`
-    #[arg(long, value_name = "ID", value_parser = text_of)]
+    #[arg(long, value_name = "ID", value_parser = trace_of)]
     trace: Option<String>,
     /// Signed by this workload; of OpenID Connect: issuer#subject
     #[arg(long, value_name = "ID", value_parser = text_of)]
@@ -141,6 +141,12 @@ pub(crate) fn time_of(text: &str) -> Result<u64, String> {
 
 fn text_of(text: &str) -> Result<String, String> {
     if text.is_empty() { Err("it is empty; leave the option out".to_owned()) } else { Ok(text.to_owned()) }
+}
+
+/// A trace id in the form in which entries have it.
+pub(crate) fn trace_of(text: &str) -> Result<String, String> {
+    let is_trace = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if is_trace { Ok(text.to_ascii_lowercase()) } else { text_of(text) }
 }
 
 /// Stores have an object as canonical JSON.

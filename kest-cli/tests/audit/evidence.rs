@@ -492,3 +492,19 @@ fn anchors_of_several_files_unite() {
     fs::write(folder.join("bad.json"), "[]").unwrap();
     audit(&folder, "verify", "audit", &["--anchors", "anchors.json", "--anchors", "bad.json"]).unusable("`bad.json`");
 }
+
+#[test]
+fn a_trace_id_is_found_in_either_case() {
+    let folder = Shop::new().write();
+    let upper = super::TRACE.to_uppercase();
+    for store in STORES {
+        let run = audit(&folder, "ls", store, &["--trace", &upper]);
+        assert_eq!((run.code, run.stdout.lines().count()), (0, 4), "{}", run.stdout);
+        let shown = audit(&folder, "show", store, &[&upper, "--oneline"]);
+        assert!(shown.code == 0 && shown.stdout.contains("4 entries"), "{}{}", shown.stdout, shown.stderr);
+        assert_eq!(audit(&folder, "export", store, &["--trace", &upper]).code, 0);
+        // A running hash has one form, and another is a usage error.
+        let kept = tip(&folder, store).to_uppercase();
+        verify(&folder, store, &["--expect-tip", &kept]).unusable("lowercase hex");
+    }
+}
