@@ -27,6 +27,7 @@ use crate::verdict::{Answer, Failure, Question};
 pub(crate) struct Verify {
     /// File with the passport: a JSON array of compact JWS strings, or one such string on each line; `-` reads standard
     /// input. Or an audit store: a folder, a segment or a database
+    #[arg(value_name = "PASSPORT|STORE")]
     passport: PathBuf,
     #[command(flatten)]
     trusted: Trusted,

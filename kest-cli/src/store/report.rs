@@ -64,7 +64,8 @@ impl Report<'_> {
         // What was asked for and cannot be answered is not accepted.
         let unanswered = !self.options.expect_tip.is_empty() && axes.completeness.verdict != Verdict::Pass;
         let emptied = self.found.seen.entries == 0 && !self.options.allow_empty;
-        let refused = emptied || unanswered || axes.all().iter().any(|(_, axis)| axis.verdict == Verdict::Fail);
+        let refused =
+            emptied || unanswered || axes.all().iter().any(|(_, axis)| axis.verdict == Verdict::Fail);
         let summary = self.summary(&axes, refused);
         let Found { seen, denials, findings, failures, .. } = self.found;
         Answer {
@@ -149,7 +150,10 @@ impl Report<'_> {
         if self.found.missed_tip && self.alone {
             return axis(
                 Verdict::Fail,
-                format!("a running hash that was kept elsewhere is not in {}, and only that was read", self.part()),
+                format!(
+                    "a running hash that was kept elsewhere is not in {}, and only that was read",
+                    self.part()
+                ),
             );
         }
         if self.found.missed_tip {
@@ -189,7 +193,8 @@ impl Report<'_> {
         let complete = "the store has all that it had when the expected running hash was kept";
         let Some(taken) = &self.taken else {
             let retired = self.retired.as_ref();
-            let but = retired.map(|what| format!(", but for what retention says that it took before: {what}"));
+            let but =
+                retired.map(|what| format!(", but for what retention says that it took before: {what}"));
             return axis(Verdict::Pass, format!("{complete}{}", but.unwrap_or_default()));
         };
         let what = &taken.what;
@@ -200,7 +205,9 @@ impl Report<'_> {
         match (self.options.retained_since, taken.before_ms) {
             (Some(since), Some(before)) if before <= since => axis(
                 Verdict::Pass,
-                format!("{complete}, but for what retention says that it has taken since: {what}, {received}"),
+                format!(
+                    "{complete}, but for what retention says that it has taken since: {what}, {received}"
+                ),
             ),
             (Some(since), _) => axis(
                 Verdict::NotChecked,

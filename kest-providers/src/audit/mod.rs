@@ -27,5 +27,6 @@ pub use self::open::open;
 #[cfg(feature = "sqlite")]
 pub use self::sqlite::{SqliteAudit, SqliteAuditBuilder};
 pub use self::store::{
-    Checked, Checks, Filter, Finding, FindingKind, Listing, Place, Scan, Seen, Store, Stored, StoredKeys, Taken,
+    Checked, Checks, Filter, Finding, FindingKind, Listing, Place, Scan, Seen, Store, Stored, StoredKeys,
+    Taken,
 };

@@ -155,7 +155,8 @@ impl Asked {
         // A trace id has 32 digits, and the first twelve of a hash are what lists show.
         let is_hash = matches!(what.len(), 4..=64) && what.bytes().all(|byte| byte.is_ascii_hexdigit());
         let id = trace_of(what).ok();
-        let trace = || list(store, &Filter { trace_id: id.clone().or(Some(what.to_owned())), ..Filter::default() });
+        let trace =
+            || list(store, &Filter { trace_id: id.clone().or(Some(what.to_owned())), ..Filter::default() });
         let mut start = if is_hash && what.len() != 32 { Vec::new() } else { trace()? };
         if start.is_empty() && is_hash {
             let named = by_hash(store, &what.to_ascii_lowercase())?;

@@ -35,9 +35,11 @@ const EXAMPLES: &str = "\
 Examples:
   kest audit verify /var/lib/orders/audit --anchors anchors.json
   kest audit verify audit.db --bundle bundles.json --expect-tip 5f2c…
+  kest audit verify audit --anchors run1.json --anchors run2.json --expect-tip 5f2c… --retained-since 400d
   zcat 0000000001.jsonl.gz | kest audit verify - --anchors anchors.json
 
-Exit codes: 0 accepted, 1 damaged, an entry fails or an expected tip is not met, 2 usage error or unreadable input, 130 interrupted (Ctrl-C).";
+Exit codes: 0 accepted; 1 damaged, an entry fails, no entry at all, or --expect-tip was given and completeness does not \
+pass; 2 usage error or unreadable input; 130 interrupted (Ctrl-C).";
 
 impl Verify {
     /// # Errors

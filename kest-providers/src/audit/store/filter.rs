@@ -70,7 +70,14 @@ impl Filter {
     /// Those of the entries of segments that fit, and no more than the limit.
     pub(super) fn over(&self, segments: Vec<PathBuf>) -> Over {
         let left = self.limit.unwrap_or(usize::MAX);
-        Over { filter: self.clone(), segments: segments.into(), open: None, page: VecDeque::new(), left, unread: 0 }
+        Over {
+            filter: self.clone(),
+            segments: segments.into(),
+            open: None,
+            page: VecDeque::new(),
+            left,
+            unread: 0,
+        }
     }
 }
 

@@ -76,7 +76,12 @@ impl FindingKind {
     #[must_use]
     pub fn is_damage(self) -> bool {
         match self {
-            Self::Broken | Self::Malformed | Self::Missing | Self::Columns | Self::Damaged | Self::Disowned => true,
+            Self::Broken
+            | Self::Malformed
+            | Self::Missing
+            | Self::Columns
+            | Self::Damaged
+            | Self::Disowned => true,
             Self::Unacknowledged | Self::Gone | Self::Torn | Self::Aside => false,
         }
     }

@@ -133,7 +133,9 @@ impl Segment {
                     self.lines -= 1;
                     let detail = match self.alone {
                         false => "the last line is not whole, so it was never acknowledged",
-                        true => "the last line is not whole: a writer was cut short there, or the segment was",
+                        true => {
+                            "the last line is not whole: a writer was cut short there, or the segment was"
+                        }
                     };
                     found(FindingKind::Torn, detail);
                     return Ok(Step::End);
@@ -208,7 +210,10 @@ const PIPED: &str = "-";
 /// Opens what is a regular file: a pipe keeps whoever opens it waiting.
 pub(super) fn regular(path: &Path) -> io::Result<File> {
     if !path.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file, so it was not opened"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "it is no regular file, so it was not opened",
+        ));
     }
     File::open(path)
 }
