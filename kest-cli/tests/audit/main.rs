@@ -5,6 +5,7 @@ mod evidence;
 mod export;
 mod ls;
 mod output;
+mod reading;
 mod show;
 #[path = "../support/mod.rs"]
 mod support;

@@ -16,6 +16,17 @@ pub(super) struct Expected {
     met: Option<Met>,
 }
 
+/// What retention has taken by the store's own word, though a running hash that was kept elsewhere vouches for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Taken {
+    /// In words.
+    pub what: String,
+    /// All of it was received before, in epoch milliseconds: that is covered by the running hash. None where nothing
+    /// that it covers says so.
+    pub before_ms: Option<u64>,
+}
+
 /// Of the first place where one was come by.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Met {

@@ -7,6 +7,7 @@ mod finding;
 mod flow;
 mod keys;
 mod lines;
+mod listing;
 #[cfg(feature = "sqlite")]
 mod rows;
 
@@ -20,11 +21,13 @@ use kest_core::verify::Verifier;
 
 pub use self::check::{Checked, Checks};
 use self::expected::Expected;
+pub use self::expected::Taken;
 pub use self::filter::Filter;
-use self::filter::Over;
 pub use self::finding::{Finding, FindingKind, Place};
 pub use self::keys::StoredKeys;
 use self::lines::Lines;
+use self::listing::Listed;
+pub use self::listing::Listing;
 use super::chain::hex;
 use super::failure::Failure;
 use super::item::Columns;
@@ -91,17 +94,6 @@ impl Stored {
         };
         Some(Finding::new(self.place.clone(), kind, detail))
     }
-}
-
-/// What retention has taken by the store's own word, though a running hash that was kept elsewhere vouches for it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Taken {
-    /// In words.
-    pub what: String,
-    /// All of it was received before, in epoch milliseconds: that is covered by the running hash. None where nothing
-    /// that it covers says so.
-    pub before_ms: Option<u64>,
 }
 
 /// What a [`Scan`] comes across.
@@ -194,12 +186,12 @@ impl Store {
     /// after it can.
     pub fn list(&self, filter: &Filter) -> Result<Listing, AuditError> {
         let found = match self.form {
-            Form::Folder => Listed::Lines(filter.over(lines::paths(&self.path)?)),
-            Form::Segment => Listed::Lines(filter.over(vec![self.path.clone()])),
+            Form::Folder => Listed::Lines(Box::new(filter.over(lines::paths(&self.path)?))),
+            Form::Segment => Listed::Lines(Box::new(filter.over(vec![self.path.clone()]))),
             #[cfg(feature = "sqlite")]
             Form::Sqlite => Listed::Rows(Box::new(rows::Listed::open(&self.path, filter)?)),
         };
-        Ok(Listing(found))
+        Ok(Listing::of(found))
     }
 
     /// The public keys that stand beside the entries.
@@ -233,43 +225,6 @@ fn sqlite(path: &Path) -> Result<Form, AuditError> {
             path.display()
         ),
     ))
-}
-
-/// Entries that fit a filter.
-#[derive(Debug)]
-#[must_use = "a listing does nothing unless it is iterated"]
-pub struct Listing(Listed);
-
-#[derive(Debug)]
-enum Listed {
-    Lines(Over),
-    #[cfg(feature = "sqlite")]
-    Rows(Box<rows::Listed>),
-}
-
-impl Listing {
-    /// How many places that were come across could not be read, so that an entry that fits may be missing for each.
-    /// Of a folder alone: a database gives an error for each.
-    #[must_use]
-    pub fn unread(&self) -> u64 {
-        match &self.0 {
-            Listed::Lines(over) => over.unread(),
-            #[cfg(feature = "sqlite")]
-            Listed::Rows(_) => 0,
-        }
-    }
-}
-
-impl Iterator for Listing {
-    type Item = Result<Stored, AuditError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        match &mut self.0 {
-            Listed::Lines(over) => over.next(),
-            #[cfg(feature = "sqlite")]
-            Listed::Rows(rows) => rows.next(),
-        }
-    }
 }
 
 /// A walk through a whole store.
