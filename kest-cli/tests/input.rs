@@ -110,7 +110,7 @@ fn a_wrong_command_line_is_a_usage_error() {
     for (args, reason) in [
         (&[][..], "Usage: kest"),
         (&["frobnicate"], "unrecognized subcommand 'frobnicate'"),
-        (&["verify"], "<PASSPORT>"),
+        (&["verify"], "<PASSPORT|STORE>"),
         (&["verify", "hop1.passport.json"], "--anchors <FILE>"),
         (&[&anchored[..], &["--frobnicate", "x"]].concat(), "unexpected argument '--frobnicate'"),
         (&["show", "hop1.passport.json", "--color", "blue"], "possible values: auto, always, never"),
