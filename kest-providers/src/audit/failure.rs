@@ -72,6 +72,10 @@ impl Failure {
             io::ErrorKind::InvalidInput => {
                 (AuditErrorKind::Write, "move it away, or name another path in `[audit]`")
             }
+            io::ErrorKind::NotADirectory => (
+                AuditErrorKind::Write,
+                "a store of the sink `file` is a folder: name one in `[audit]`, not a file",
+            ),
             _ => (AuditErrorKind::Write, "see to the device that holds it"),
         };
         Self::new(kind, format!("cannot {doing} `{name}`: {error}; {fix}")).caused_by(error)

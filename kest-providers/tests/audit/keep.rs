@@ -97,6 +97,12 @@ fn a_missing_folder_and_a_strange_file_are_named() {
     let strange = folder.path().join("notes.txt");
     fs::write(&strange, "dear diary").unwrap();
     assert!(Store::open(&strange).unwrap_err().to_string().contains("no audit store"));
+    let error = FileAudit::open(&strange).unwrap_err();
+    assert!(
+        error.kind() == AuditErrorKind::Open && error.to_string().contains("name one in `[audit]`"),
+        "{error}"
+    );
+    assert_eq!(fs::read_to_string(&strange).unwrap(), "dear diary");
     assert!(Store::open(folder.path().join("none")).is_err());
     let empty = folder.path().join("empty");
     fs::create_dir(&empty).unwrap();

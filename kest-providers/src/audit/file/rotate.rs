@@ -77,10 +77,11 @@ impl<D: Disk> FileBackend<D> {
         };
         own(&file, path)?;
         let found = recover::read(&file).map_err(|error| Failure::io("read", path, error))?;
-        let is_left =
-            |found: &Found| found.lines == 1
+        let is_left = |found: &Found| {
+            found.lines == 1
                 && matches!(found.tail, Tail::Nothing | Tail::Unended)
-                && found.head.store == self.store;
+                && found.head.store == self.store
+        };
         if !found.as_ref().is_none_or(is_left) {
             return Err(Failure::new(
                 AuditErrorKind::Changed,
