@@ -1,6 +1,8 @@
 //! `--output` and `--force`: what is never written over.
 
 use std::fs;
+#[cfg(unix)]
+use std::io::Read as _;
 use std::path::Path;
 
 use kest_providers::audit::SqliteAudit;
@@ -87,6 +89,18 @@ fn evidence_is_never_written_over() {
     assert_eq!(export(&folder, "audit.db", "more/out.json", true).code, 0);
 }
 
+/// A child that does not outlive its test.
+#[cfg(unix)]
+struct Reader(std::process::Child);
+
+#[cfg(unix)]
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn what_is_no_file_is_written_to_and_not_replaced() {
@@ -104,11 +118,13 @@ fn what_is_no_file_is_written_to_and_not_replaced() {
         // Holds the pipe open, so that nobody waits for the other.
         let mut shell = Command::new("sh");
         shell.args(["-c", "exec 3<>pipe; exec head -n 1 <&3"]).current_dir(&folder);
-        let reader = shell.stdout(std::process::Stdio::piped()).spawn().unwrap();
+        let mut reader = Reader(shell.stdout(std::process::Stdio::piped()).spawn().unwrap());
         let run = export(&folder, "audit", output, force);
         assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{output} {force}");
         assert!(fs::symlink_metadata(&pipe).unwrap().file_type().is_fifo(), "{output} {force}");
-        assert_eq!(String::from_utf8(reader.wait_with_output().unwrap().stdout).unwrap(), passport);
+        let mut read = String::new();
+        reader.0.stdout.take().unwrap().read_to_string(&mut read).unwrap();
+        assert_eq!(read, passport);
     }
     assert!(folder.join("to-pipe").is_symlink());
     // Links to files stay, and what they lead to is not replaced unless that is asked for.
