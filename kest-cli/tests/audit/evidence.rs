@@ -148,8 +148,8 @@ fn a_store_without_entries_is_not_accepted_unless_it_may_be_empty() {
     edit_lines(&emptied, |lines| lines.truncate(1));
     edit_rows(
         &emptied,
-        "DELETE FROM entries; DELETE FROM taints; DELETE FROM keys; \
-         UPDATE head SET seq = 0, link = zeroblob(32), keys_seq = 0, keys_link = zeroblob(32)",
+        "DELETE FROM entries; DELETE FROM postings; DELETE FROM steps; DELETE FROM keys; \
+         UPDATE head SET seq = 0, link = zeroblob(32), keys_seq = 0, keys_link = zeroblob(32), denial_bytes = 0",
     );
     let nothing = Shop::new().write();
     fs::write(segment(&nothing), "").unwrap();
