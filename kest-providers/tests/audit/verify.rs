@@ -274,6 +274,15 @@ fn what_retention_took_is_told_in_the_chain_and_nobody_else_takes_the_beginning(
     }
     drop(sink);
     // Of the last one nothing is left but the store's word that it stood there.
+    let whole = |tip: &str| {
+        let mut scan = Store::open(&path).unwrap().scan().unwrap().expecting(tip).unwrap();
+        assert_eq!(found(&mut scan), []);
+        scan.taken()
+    };
+    let mut before = Store::open(&path).unwrap().scan().unwrap();
+    assert_eq!(found(&mut before), []);
+    let before = before.tip().unwrap();
+    assert_eq!(whole(&before), None, "what was gone by then, it vouches for");
     for (tip, kind) in tips.iter().zip([FindingKind::Missing, FindingKind::Missing, FindingKind::Gone]) {
         let mut scan = Store::open(&path).unwrap().scan().unwrap().expecting(tip).unwrap();
         assert_eq!(found(&mut scan), [kind], "{tips:?}");
@@ -290,4 +299,42 @@ fn what_retention_took_is_told_in_the_chain_and_nobody_else_takes_the_beginning(
     let findings = read(&Kind::Sqlite.store(folder.path())).1;
     assert_eq!((findings[0].kind, findings[0].place.to_string().as_str()), (FindingKind::Missing, "store"));
     assert!(findings[0].detail.contains("does not say that retention"), "{findings:?}");
+}
+
+#[cfg(feature = "sqlite")]
+#[test]
+fn what_a_database_says_that_retention_took_after_a_tip_was_kept_is_told() {
+    let folder = Folder::new();
+    let path = Kind::Sqlite.path(folder.path());
+    let sink = Kind::Sqlite.open(folder.path()).unwrap();
+    for number in 0..5 {
+        sink.append(&sample(&signer("a"), number).record()).unwrap();
+    }
+    drop(sink);
+    let (entries, _) = read(&Kind::Sqlite.store(folder.path()));
+    let mut scan = Store::open(&path).unwrap().scan().unwrap();
+    assert_eq!(found(&mut scan), []);
+    let kept = scan.tip().unwrap();
+    // As retention does it, with its sums done.
+    let db = rusqlite::Connection::open(&path).unwrap();
+    let link = |seq: i64| -> Vec<u8> {
+        db.query_row("SELECT chain FROM entries WHERE seq = ?1", [seq], |row| row.get(0)).unwrap()
+    };
+    let (first, last) = (link(2), link(5));
+    let hex: String = first.iter().map(|byte| format!("{byte:02x}")).collect();
+    let text = sha2::Sha256::digest(format!("retired\n5\n1\n2\n{hex}"));
+    let end = sha2::Sha256::digest([&last[..], b"t", &text[..]].concat()).to_vec();
+    db.execute_batch("DELETE FROM entries WHERE seq <= 2").unwrap();
+    db.execute("INSERT INTO retired(after_seq, at_ms, first_seq, first_link) VALUES (5, 1, 2, ?1)", [&first])
+        .unwrap();
+    db.execute("UPDATE head SET first_seq = 2, first_link = ?1, link = ?2", [&first, &end]).unwrap();
+    drop(db);
+    let taken = |tip: &str| {
+        let mut scan = Store::open(&path).unwrap().scan().unwrap().expecting(tip).unwrap();
+        let kinds = found(&mut scan);
+        assert!(!kinds.contains(&FindingKind::Missing), "{kinds:?}");
+        scan.taken().map(|taken| (taken.what, taken.before_ms))
+    };
+    assert_eq!(taken(&kept), Some(("entries 1 to 2".to_owned(), Some(entries[2].received_ms))));
+    assert_eq!(taken(&end.iter().map(|byte| format!("{byte:02x}")).collect::<String>()), None);
 }

@@ -32,6 +32,10 @@ pub(in crate::audit) fn failure(doing: &str, path: &Path, error: rusqlite::Error
             AuditErrorKind::Full,
             "make room or raise `max_bytes`; the sink then takes entries again by itself",
         ),
+        Some((ErrorCode::ReadOnly | ErrorCode::CannotOpen, _)) if doing == "read" => (
+            AuditErrorKind::Open,
+            "copy it, with its `-wal` and `-shm` where they are, to a place that can be written, and read the copy",
+        ),
         Some((ErrorCode::ReadOnly, _)) => {
             (AuditErrorKind::Write, "let the process write there, or name another path in `[audit]`")
         }

@@ -351,7 +351,7 @@ impl Scan {
         let what = match &self.steps {
             Steps::Lines(lines) => lines.retired_after(met.told),
             #[cfg(feature = "sqlite")]
-            Steps::Rows(rows) => rows.retired(),
+            Steps::Rows(rows) => rows.retired_after(met.told),
         };
         Some(Taken { what: what?, before_ms: met.begun_ms })
     }

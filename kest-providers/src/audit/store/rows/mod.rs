@@ -147,7 +147,13 @@ impl Rows {
 
     /// What retention has taken, as the chain says.
     pub(super) fn retired(&self) -> Option<String> {
-        (self.first.0 > 0).then(|| format!("entries 1 to {}", self.first.0))
+        self.retired_after(0)
+    }
+
+    /// What of it is not among the so many oldest entries.
+    pub(super) fn retired_after(&self, told: u64) -> Option<String> {
+        let last = unsigned(self.first.0);
+        (last > told).then(|| format!("entries {} to {last}", told + 1))
     }
 
     /// The end of the chain of entries, as far as it was read.
@@ -249,6 +255,7 @@ impl Rows {
                 self.found(Place::Row(self.seq), FindingKind::Broken, detail);
             }
             self.link = told.after(&self.link);
+            expected.is_told(unsigned(told.first_seq));
             expected.pass(&self.link);
         }
     }
@@ -276,6 +283,7 @@ impl Rows {
             self.link = row.link.or(link).unwrap_or(self.link);
             // What a row claims is not what it comes to.
             if let Some(link) = &link {
+                expected.begins_at(row.received_ms);
                 expected.pass(link);
             }
             if let Some((hash, jws)) = entry {
