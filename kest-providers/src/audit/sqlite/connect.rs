@@ -11,6 +11,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::SqliteAuditBuilder;
 use super::error::failure;
+use super::held::log_of;
 use super::schema::{self, Unfit};
 use super::whole;
 use crate::audit::failure::Failure;
@@ -25,7 +26,6 @@ const FLAGS: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLI
 pub(super) fn connect(settings: &SqliteAuditBuilder) -> Result<Connection, Failure> {
     let path = &settings.path;
     let cannot = |error| failure("open", path, error).opening();
-    private(path)?;
     let mut db = Connection::open_with_flags(path, FLAGS | OpenFlags::SQLITE_OPEN_CREATE).map_err(cannot)?;
     db.busy_timeout(Duration::from_secs(5)).map_err(cannot)?;
     rows_alone(&db).map_err(cannot)?;
@@ -66,7 +66,21 @@ pub(super) fn connect(settings: &SqliteAuditBuilder) -> Result<Connection, Failu
 }
 
 /// Creates the file, if it is not there, for its owner alone. SQLite gives the files beside it the same mode.
-fn private(path: &Path) -> Result<(), Failure> {
+pub(super) fn create(path: &Path) -> Result<(), Failure> {
+    let bytes = |path: &Path| fs::symlink_metadata(path).map_or(0, |about| about.len());
+    let log = log_of(path);
+    // SQLite deletes a log that stands beside an empty database.
+    if bytes(path) == 0 && bytes(&log) > 0 {
+        return Err(Failure::new(
+            AuditErrorKind::Open,
+            format!(
+                "`{}` is not there, or empty, but its log is: put the database back beside `{}`, or move the log away \
+                 too",
+                path.display(),
+                log.display()
+            ),
+        ));
+    }
     match private::create(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
             return Err(Failure::io("create", path, error).opening());
@@ -78,6 +92,25 @@ fn private(path: &Path) -> Result<(), Failure> {
         return Err(Failure::new(
             AuditErrorKind::Open,
             format!("`{}` is a symbolic link; name the file itself", path.display()),
+        ));
+    }
+    Ok(())
+}
+
+/// What an earlier process has left in the log is brought into the database, flushed there, and the log begins anew.
+///
+/// After a flush that failed the kernel may call pages of the log clean that never reached the device, and this process
+/// cannot know. What is written behind them would be lost with them: reading a log ends where it has a hole.
+pub(super) fn renew(db: &Connection, path: &Path) -> Result<(), Failure> {
+    let cannot = |error| failure("bring the log into", path, error).opening();
+    let busy: bool = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0)).map_err(cannot)?;
+    if busy {
+        return Err(Failure::new(
+            AuditErrorKind::Locked,
+            format!(
+                "a reader holds the log of `{}`, and for `power` it has to begin anew; end the reader and start again",
+                path.display()
+            ),
         ));
     }
     Ok(())

@@ -88,6 +88,8 @@ impl SqliteBackend {
         step();
         tx.commit().map_err(cannot)?;
         step();
+        // Whoever has moved it meanwhile has moved these rows too.
+        self.held.undisturbed(&path, self.log_file)?;
         if head.seq > self.head.seq {
             self.last_ms = Some(received_ms);
         }

@@ -116,8 +116,8 @@ fn as_made() -> rusqlite::Result<Connection> {
 }
 
 fn objects(db: &Connection) -> rusqlite::Result<Vec<Object>> {
-    let sql = "SELECT name, type, tbl_name, sql FROM sqlite_schema WHERE substr(name, 1, 11) <> 'sqlite_stat' \
-               ORDER BY name LIMIT 1000";
+    let sql = "SELECT name, type, tbl_name, sql FROM sqlite_schema \
+               WHERE NOT (type = 'table' AND name IN ('sqlite_stat1', 'sqlite_stat4')) ORDER BY name LIMIT 1000";
     let mut sql = db.prepare(sql)?;
     let rows = sql.query_map([], |row| {
         Ok(Object { name: row.get(0)?, kind: row.get(1)?, table: row.get(2)?, sql: row.get(3)? })

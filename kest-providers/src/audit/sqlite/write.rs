@@ -1,24 +1,27 @@
 //! The writer's side: one transaction for a batch.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use kest_core::audit::RecordKind;
+use kest_core::config::Durability;
 use kest_core::error::AuditErrorKind;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::SqliteAuditBuilder;
-use super::connect::connect;
+use super::connect::{connect, create, renew};
 use super::error::{changed, failure, unsynced};
 use super::head::{self, Head};
+use super::held::{Held, log_of};
 use super::log::Log;
 use super::postings::OpenBlock;
 use super::retire::{self, delete_before};
 use crate::audit::failure::Failure;
 use crate::audit::file::{lock, now_ms};
 use crate::audit::item::{Item, Kept};
+use crate::audit::private::FileId;
 use crate::audit::queue::Backend;
 
 #[derive(Debug)]
@@ -28,6 +31,9 @@ pub(super) struct SqliteBackend {
     pub(super) head: Head,
     pub(super) open_block: OpenBlock,
     pub(super) log: Log,
+    pub(super) held: Held,
+    /// The log's file, as long as the database is open.
+    pub(super) log_file: Option<FileId>,
     /// When the last entry was received, if it is there.
     pub(super) last_ms: Option<u64>,
     pub(super) keys: Kept,
@@ -49,8 +55,14 @@ impl SqliteBackend {
         let mut beside = settings.path.clone().into_os_string();
         beside.push(".lock");
         let lock = lock(Path::new(&beside))?;
+        create(&settings.path)?;
+        let held = Held::new(&settings.path)
+            .map_err(|error| Failure::io("look at", &settings.path, error).opening())?;
         let db = connect(&settings)?;
         let cannot = |error| failure("read", &settings.path, error).opening();
+        if settings.durability == Durability::Power {
+            renew(&db, &settings.path)?;
+        }
         let head = Head::read(&db).map_err(cannot)?;
         let last_ms = last_received(&db, &head).map_err(cannot)?;
         let open_block = read_open_block(&db, &head).map_err(cannot)?;
@@ -60,6 +72,8 @@ impl SqliteBackend {
             head,
             open_block,
             log: Log::default(),
+            held,
+            log_file: None,
             last_ms,
             keys: Kept::default(),
             retired: None,
@@ -69,8 +83,14 @@ impl SqliteBackend {
             unsynced: false,
             lock,
         };
+        backend.log_file = log_file(&backend.settings.path);
         backend.retire(backend.head.seq);
         Ok(backend)
+    }
+
+    /// Whether what was written is where readers will look for it.
+    pub(super) fn undisturbed(&self) -> Result<(), Failure> {
+        self.held.undisturbed(&self.settings.path, self.log_file)
     }
 
     pub(super) fn path(&self) -> PathBuf {
@@ -140,6 +160,7 @@ impl SqliteBackend {
     /// Closes the database and leaves its log as it is. An error is that of the last pass.
     fn leave(&mut self) -> rusqlite::Result<()> {
         let passed = self.log.rest();
+        self.log_file = None;
         if let Some(db) = self.db.take() {
             let _ = db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
         }
@@ -194,6 +215,7 @@ impl SqliteBackend {
 
 impl Backend for SqliteBackend {
     fn write(&mut self, items: &[&Item], refused: &mut Vec<(usize, Failure)>) -> Result<(), Failure> {
+        self.undisturbed()?;
         if self.stale {
             self.repair()?;
         }
@@ -234,6 +256,7 @@ impl Backend for SqliteBackend {
         if self.unsynced {
             return Err(unsynced(&path));
         }
+        self.undisturbed()?;
         // On a disk that is full bringing the log over would take what room there is for entries.
         if let Err(error) = self.leave() {
             let failure = failure("bring the log into", &path, error);
@@ -255,6 +278,7 @@ impl Backend for SqliteBackend {
         self.keys = Kept::default();
         (self.stale, self.retiring) = (false, false);
         self.db = Some(db);
+        self.log_file = log_file(&path);
         Ok(())
     }
 
@@ -278,6 +302,10 @@ impl Backend for SqliteBackend {
     fn batch_bytes(&self) -> usize {
         4 << 20
     }
+}
+
+fn log_file(path: &Path) -> Option<FileId> {
+    fs::symlink_metadata(log_of(path)).ok().map(|about| FileId::of(&about))
 }
 
 fn read_open_block(db: &Connection, head: &Head) -> rusqlite::Result<OpenBlock> {

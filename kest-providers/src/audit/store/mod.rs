@@ -11,7 +11,7 @@ mod listing;
 #[cfg(feature = "sqlite")]
 mod rows;
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -127,10 +127,8 @@ impl Store {
                 ),
             ));
         } else {
-            let mut start = Vec::new();
-            File::open(&path).and_then(|file| file.take(16).read_to_end(&mut start)).map_err(cannot)?;
-            match &*start {
-                b"SQLite format 3\0" => sqlite(&path)?,
+            match &*beginning(&path, &metadata).map_err(cannot)? {
+                SQLITE => sqlite(&path)?,
                 b"" => {
                     return Err(AuditError::new(
                         AuditErrorKind::Open,
@@ -210,6 +208,25 @@ impl Store {
         }
     }
 }
+
+/// The first bytes of a file.
+fn beginning(path: &Path, about: &Metadata) -> io::Result<Vec<u8>> {
+    let read = || {
+        let mut start = Vec::new();
+        File::open(path)?.take(SQLITE.len() as u64).read_to_end(&mut start)?;
+        Ok(start)
+    };
+    #[cfg(feature = "sqlite")]
+    return super::sqlite::unless_held(about, read).unwrap_or_else(|| Ok(SQLITE.to_vec()));
+    #[cfg(not(feature = "sqlite"))]
+    {
+        let _ = about;
+        read()
+    }
+}
+
+/// What a database begins with.
+const SQLITE: &[u8] = b"SQLite format 3\0";
 
 #[cfg(feature = "sqlite")]
 fn sqlite(_: &Path) -> Result<Form, AuditError> {

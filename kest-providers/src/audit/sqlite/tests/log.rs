@@ -1,5 +1,6 @@
 //! The log is brought into the database by the writer, and is kept where a flush has failed.
 
+use std::fs;
 use std::time::{Duration, Instant};
 
 use kest_core::audit::AuditRecord;
@@ -10,7 +11,7 @@ use rusqlite::{Connection, ffi};
 use super::super::error::failure;
 use super::super::write::SqliteBackend;
 use super::super::{SqliteAudit, SqliteAuditBuilder};
-use super::{Folder, small_blocks};
+use super::{Folder, durability, small_blocks};
 use crate::audit::item::tests::entry;
 use crate::audit::item::{Item, KnownKeys};
 use crate::audit::queue::Backend as _;
@@ -100,4 +101,138 @@ fn after_a_flush_that_failed_the_log_is_kept_for_the_next_process() {
     let seen: Vec<Seen> = Store::open(&file).unwrap().scan().unwrap().map(|seen| seen.unwrap()).collect();
     assert_eq!(seen.len(), 3);
     assert!(seen.iter().all(|seen| matches!(seen, Seen::Entry(_))), "{seen:?}");
+}
+
+/// What a process that was killed has left.
+fn killed(power: bool) -> (Folder, u64) {
+    let (open, left) = (Folder::new(), Folder::new());
+    let signer = LocalEd25519Provider::new().unwrap();
+    let usual = SqliteAudit::builder(open.0.join("audit.sqlite")).durability(durability(power));
+    let mut backend = SqliteBackend::open(usual).unwrap();
+    for number in 0..10 {
+        backend.write(&[&item(&signer, number)], &mut Vec::new()).unwrap();
+    }
+    for name in ["audit.sqlite", "audit.sqlite-wal"] {
+        fs::copy(open.0.join(name), left.0.join(name)).unwrap();
+    }
+    let bytes = log_bytes(&left);
+    assert!(bytes > 0 && brought(&left) == 0);
+    (left, bytes)
+}
+
+#[test]
+fn for_power_nothing_is_written_behind_what_an_earlier_process_has_left_in_the_log() {
+    for power in [false, true] {
+        let (folder, bytes) = killed(power);
+        let file = folder.0.join("audit.sqlite");
+        let backend = SqliteBackend::open(SqliteAudit::builder(&file).durability(durability(power))).unwrap();
+        let expected = if power { (10, 0) } else { (0, bytes) };
+        assert_eq!((brought(&folder), log_bytes(&folder)), expected, "power: {power}");
+        drop(backend);
+    }
+    // A reader that holds the log: it cannot begin anew.
+    let (folder, _) = killed(true);
+    let file = folder.0.join("audit.sqlite");
+    let reader = Connection::open(&file).unwrap();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM entries").unwrap();
+    let usual = SqliteAudit::builder(&file).durability(durability(true));
+    let error = SqliteBackend::open(usual.clone()).unwrap_err().to_error();
+    assert_eq!(error.kind(), AuditErrorKind::Locked, "{error}");
+    assert!(error.to_string().contains("end the reader"), "{error}");
+    drop(reader);
+    SqliteBackend::open(usual).unwrap();
+}
+
+#[test]
+fn no_new_database_is_begun_beside_the_log_of_another() {
+    let (folder, bytes) = killed(false);
+    let file = folder.0.join("audit.sqlite");
+    let usual = SqliteAudit::builder(&file);
+    fs::rename(&file, folder.0.join("aside")).unwrap();
+    let refused = |text: &str| {
+        let error = SqliteBackend::open(usual.clone()).unwrap_err().to_error();
+        assert_eq!(error.kind(), AuditErrorKind::Open, "{error}");
+        assert!(error.to_string().contains(text), "{error}");
+        assert_eq!(log_bytes(&folder), bytes);
+    };
+    refused("put the database back");
+    assert!(!file.exists(), "nothing was made there");
+    fs::write(&file, "").unwrap();
+    refused("put the database back");
+    fs::remove_file(&file).unwrap();
+    fs::rename(folder.0.join("aside"), &file).unwrap();
+    drop(SqliteBackend::open(usual).unwrap());
+    assert_eq!(Store::open(&file).unwrap().scan().unwrap().count(), 10);
+}
+
+#[test]
+fn a_database_that_was_moved_takes_nothing_until_it_is_back() {
+    for (name, replaced) in [
+        ("audit.sqlite", false),
+        ("audit.sqlite", true),
+        ("audit.sqlite-wal", false),
+        ("audit.sqlite-wal", true),
+    ] {
+        let folder = Folder::new();
+        let file = folder.0.join("audit.sqlite");
+        let signer = LocalEd25519Provider::new().unwrap();
+        let mut backend = SqliteBackend::open(SqliteAudit::builder(&file)).unwrap();
+        backend.write(&[&item(&signer, 0)], &mut Vec::new()).unwrap();
+        let (moved, aside) = (folder.0.join(name), folder.0.join("aside"));
+        fs::rename(&moved, &aside).unwrap();
+        if replaced {
+            fs::copy(&aside, &moved).unwrap();
+        }
+        for _ in 0..2 {
+            let failure = backend.write(&[&item(&signer, 1)], &mut Vec::new()).unwrap_err();
+            let error = failure.to_error();
+            assert_eq!(error.kind(), AuditErrorKind::Changed, "{name}: {error}");
+            let what = if replaced { "was replaced by another file" } else { "was moved or deleted" };
+            assert!(error.to_string().contains(what), "{name}: {error}");
+            assert_eq!(backend.repair().unwrap_err().to_error().kind(), AuditErrorKind::Changed);
+            assert_eq!(moved.exists(), replaced, "{name}: nothing is made in its place");
+        }
+        fs::rename(&aside, &moved).unwrap();
+        backend.write(&[&item(&signer, 2)], &mut Vec::new()).unwrap();
+        backend.close().unwrap();
+        drop(backend);
+        assert_eq!(Store::open(&file).unwrap().scan().unwrap().count(), 2, "{name}");
+    }
+}
+
+/// The locks of a process are gone when it closes any descriptor of the file: another process would take the database
+/// for unused, and delete its log.
+#[cfg(unix)]
+#[test]
+fn reading_a_store_in_the_process_that_writes_it_leaves_its_log_alone() {
+    let folder = Folder::new();
+    let file = folder.0.join("audit.sqlite");
+    let signer = LocalEd25519Provider::new().unwrap();
+    let mut backend = SqliteBackend::open(SqliteAudit::builder(&file)).unwrap();
+    for number in 0..3 {
+        backend.write(&[&item(&signer, number)], &mut Vec::new()).unwrap();
+    }
+    let store = Store::open(&file).unwrap();
+    assert_eq!(store.scan().unwrap().count(), 3);
+    assert_eq!(store.list(&crate::audit::Filter::default()).unwrap().count(), 3);
+    assert_eq!(store.keys().unwrap().workloads().count(), 1);
+    // Another process opens and closes the database as any tool would.
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["audit::sqlite::tests::log::another_process", "--exact", "--ignored", "--nocapture"])
+        .env("KEST_TEST_AUDIT_OTHER", &file)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    backend.write(&[&item(&signer, 3)], &mut Vec::new()).unwrap();
+    assert!(log_bytes(&folder) > 0, "the log was taken away");
+    assert_eq!(Store::open(&file).unwrap().scan().unwrap().count(), 4);
+}
+
+#[test]
+#[ignore = "what `reading_a_store_in_the_process_that_writes_it_leaves_its_log_alone` runs"]
+fn another_process() {
+    let db = Connection::open(std::env::var_os("KEST_TEST_AUDIT_OTHER").unwrap()).unwrap();
+    let count: i64 = db.query_row("SELECT count(*) FROM entries", [], |row| row.get(0)).unwrap();
+    assert_eq!(count, 3);
+    db.close().unwrap();
 }

@@ -259,6 +259,12 @@ fn tables_that_are_not_as_sinks_make_them_are_named_and_not_written_to() {
             "CREATE UNIQUE INDEX i ON entries(received_ms, seq)",
             "the index `i` of `entries` is not as sinks make it",
         ),
+        (
+            "PRAGMA writable_schema = on; CREATE INDEX i ON keys(workload, jwks); \
+             UPDATE sqlite_schema SET name = 'sqlite_stat9', \
+             sql = 'CREATE INDEX sqlite_stat9 ON keys(workload, jwks)' WHERE name = 'i'",
+            "the index `sqlite_stat9` of `keys` is not as sinks make it",
+        ),
         ("CREATE VIEW v AS SELECT 1", "the view `v` of `v` is not as sinks make it"),
         (
             "ALTER TABLE entries ADD COLUMN x INTEGER",

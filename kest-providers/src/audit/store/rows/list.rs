@@ -13,7 +13,7 @@ use super::times::Times;
 use super::{connect, unsigned};
 use crate::audit::chain::sha256;
 use crate::audit::item::LONGEST_TEXT;
-use crate::audit::sqlite::{Blocks, Field, Term, failure, positions};
+use crate::audit::sqlite::{Blocks, Field, Held, Term, failure, positions};
 use crate::audit::store::{Filter, Place, Stored};
 
 /// What a filter finds, block by block: the terms of a block say which of its entries to look at, and the entries
@@ -22,6 +22,8 @@ use crate::audit::store::{Filter, Place, Stored};
 pub(in crate::audit::store) struct Listed {
     path: PathBuf,
     db: Connection,
+    /// Until the database is closed.
+    _held: Held,
     filter: Filter,
     asked: Vec<Term>,
     /// None: no terms are to be trusted.
@@ -41,7 +43,7 @@ enum Row {
 
 impl Listed {
     pub(in crate::audit::store) fn open(path: &Path, filter: &Filter) -> Result<Self, AuditError> {
-        let db = connect(path)?;
+        let (db, held) = connect(path)?;
         let cannot = |error| failure("read", path, error).to_error();
         db.execute_batch("BEGIN").map_err(cannot)?;
         let head = Head::read(&db).map_err(cannot)?;
@@ -49,6 +51,7 @@ impl Listed {
         Ok(Self {
             path: path.to_path_buf(),
             db,
+            _held: held,
             filter: filter.clone(),
             asked: asked(filter),
             blocks: head.blocks,

@@ -20,7 +20,7 @@ use self::read::{EntryRow, entry_rows, key_rows};
 use super::{Expected, Finding, FindingKind, Place, Seen, Stored, StoredKeys};
 use crate::audit::chain::{self, Link, sha256};
 use crate::audit::failure::Failure;
-use crate::audit::sqlite::{Retired, altered, failure, fit_to_read, keys_text, rows_alone};
+use crate::audit::sqlite::{Held, Retired, altered, failure, fit_to_read, keys_text, rows_alone};
 
 /// Rows that are read at once.
 const PAGE: usize = 1_000;
@@ -29,6 +29,8 @@ const PAGE: usize = 1_000;
 pub(super) struct Rows {
     path: PathBuf,
     db: Connection,
+    /// Until the database is closed.
+    _held: Held,
     head: Head,
     /// What stood before the first that is left.
     first: (i64, Link),
@@ -53,13 +55,14 @@ enum Stage {
     Over,
 }
 
-fn connect(path: &Path) -> Result<Connection, AuditError> {
+fn connect(path: &Path) -> Result<(Connection, Held), AuditError> {
+    let held = Held::new(path).map_err(|error| Failure::reading(path, error).to_error())?;
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let opened = Connection::open_with_flags(path, flags)
         .map_err(|error| failure("read", path, error).opening())
         .and_then(|db| prepare(db, path));
     let refused = match opened {
-        Ok(db) => return Ok(db),
+        Ok(db) => return Ok((db, held)),
         Err(failure) => failure,
     };
     // Readers take part in the index of the log, so SQLite wants to write beside the file. Where it cannot and there is
@@ -71,6 +74,7 @@ fn connect(path: &Path) -> Result<Connection, AuditError> {
     Connection::open_with_flags(uri, flags | OpenFlags::SQLITE_OPEN_URI)
         .map_err(|error| failure("read", path, error).opening())
         .and_then(|db| prepare(db, path))
+        .map(|db| (db, held))
         .map_err(|failure| failure.to_error())
 }
 
@@ -110,7 +114,7 @@ fn immutable(path: &Path) -> Option<String> {
 
 impl Rows {
     pub(super) fn open(path: &Path) -> Result<Self, AuditError> {
-        let db = connect(path)?;
+        let (db, held) = connect(path)?;
         let cannot = |error| failure("read", path, error).to_error();
         // One snapshot for the whole scan.
         db.execute_batch("BEGIN").map_err(cannot)?;
@@ -121,6 +125,7 @@ impl Rows {
         let mut rows = Self {
             path: path.to_path_buf(),
             db,
+            _held: held,
             head,
             first,
             stage: Stage::Keys,
@@ -389,7 +394,7 @@ fn is_step(db: &Connection, seq: i64) -> rusqlite::Result<bool> {
 
 /// The keys alone.
 pub(super) fn keys(path: &Path) -> Result<StoredKeys, AuditError> {
-    let db = connect(path)?;
+    let (db, _held) = connect(path)?;
     let mut keys = StoredKeys::default();
     let mut seq = 0;
     loop {
