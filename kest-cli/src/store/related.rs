@@ -20,6 +20,8 @@ pub(crate) struct Related {
     pub(crate) parents: Vec<Vec<usize>>,
     /// Of each entry the parents that are not in the store.
     pub(crate) outside: Vec<Vec<String>>,
+    /// How many places that were come across could not be read.
+    pub(crate) unread: u64,
 }
 
 /// Gathers entries, and everything in the store that they build on.
@@ -27,7 +29,7 @@ pub(crate) struct Related {
 /// # Errors
 /// When the store cannot be read, or there are more than `most`.
 pub(crate) fn gather(store: &Store, start: Vec<Stored>, most: usize) -> Result<Related, Unusable> {
-    let mut found = Found { known: HashMap::new(), wanted: HashSet::new(), most };
+    let mut found = Found { known: HashMap::new(), wanted: HashSet::new(), most, unread: 0 };
     for stored in start {
         found.add(stored)?;
     }
@@ -37,7 +39,8 @@ pub(crate) fn gather(store: &Store, start: Vec<Stored>, most: usize) -> Result<R
     let mut more = !found.wanted.is_empty();
     while more {
         more = false;
-        for stored in store.list(&back).map_err(unreadable)? {
+        let mut listing = store.list(&back).map_err(unreadable)?;
+        for stored in listing.by_ref() {
             let stored = stored.map_err(unreadable)?;
             if found.wanted.remove(&stored.hash) {
                 found.add(stored)?;
@@ -47,6 +50,8 @@ pub(crate) fn gather(store: &Store, start: Vec<Stored>, most: usize) -> Result<R
                 break;
             }
         }
+        // Each walk goes over the same places.
+        found.unread = found.unread.max(listing.unread());
     }
     Ok(found.in_order())
 }
@@ -55,6 +60,7 @@ struct Found {
     known: HashMap<Hash, (Stored, Shown)>,
     wanted: HashSet<Hash>,
     most: usize,
+    unread: u64,
 }
 
 impl Found {
@@ -114,6 +120,7 @@ impl Found {
             stored: Vec::with_capacity(order.len()),
             parents: Vec::with_capacity(order.len()),
             outside: Vec::with_capacity(order.len()),
+            unread: self.unread,
         };
         for (new, old) in order.into_iter().enumerate() {
             let Some((((stored, mut shown), parents), gone)) = slots.get_mut(old).and_then(Option::take)

@@ -64,19 +64,28 @@ pub(crate) struct Listed {
 }
 
 impl Listed {
+    /// How many places could not be read.
+    pub(crate) fn unread(&self) -> u64 {
+        // Each of several goes over the same places.
+        self.listings.iter().map(Listing::unread).max().unwrap_or(0).max(self.unread)
+    }
+
     /// What to say of places that could not be read, where there are some.
     pub(crate) fn gaps(&self) -> Option<String> {
-        // Each of several goes over the same places.
-        let unread = self.listings.iter().map(Listing::unread).max().unwrap_or(0).max(self.unread);
-        let places = match unread {
-            0 => return None,
-            1 => "1 place".to_owned(),
-            many => format!("{} places", grouped(many)),
-        };
-        Some(format!(
-            "{places} of the store could not be read, and entries that fit may be missing; `kest audit verify` names them"
-        ))
+        gaps(self.unread())
     }
+}
+
+/// What to say of so many places that could not be read, where there are some.
+pub(crate) fn gaps(unread: u64) -> Option<String> {
+    let places = match unread {
+        0 => return None,
+        1 => "1 place".to_owned(),
+        many => format!("{} places", grouped(many)),
+    };
+    Some(format!(
+        "{places} of the store could not be read, and entries that fit may be missing; `kest audit verify` names them"
+    ))
 }
 
 impl Iterator for Listed {

@@ -80,6 +80,35 @@ fn places_that_could_not_be_read_are_counted_where_entries_are_listed() {
 }
 
 #[test]
+fn places_that_could_not_be_read_are_counted_where_entries_are_drawn() {
+    let shop = Shop::new();
+    let folder = shop.write();
+    edit_lines(&folder, |lines| {
+        let gone = lines.iter().position(|line| line.contains(shop.lineage.entries()[1].as_str())).unwrap();
+        lines[gone] = "garbage".to_owned();
+    });
+    let gaps = "1 place of the store could not be read, and entries that fit may be missing; `kest audit verify` \
+                names them\n";
+    let id = "01a2007c-b7aa-7386-b112-000000000003";
+    for what in [super::TRACE, id, &shop.hash(3), &shop.hash(3)[..8]] {
+        for more in [&["--oneline"][..], &["--json"], &TRUSTED] {
+            let run = audit(&folder, "show", "audit", &[&[what], more].concat());
+            assert_eq!((run.code, run.stderr), (1, format!("kest: {gaps}")), "{what} {more:?}");
+            assert!(run.stdout.contains("ship"), "{what} {more:?}: {}", run.stdout);
+        }
+    }
+    let other = "0".repeat(32);
+    for what in ["01a2007c-b7aa-7386-b112-000000000001", &shop.hash(1), "no such thing", &other] {
+        let run = audit(&folder, "show", "audit", &[what]);
+        run.unusable("no entry that could be read has");
+        assert!(run.stderr.ends_with(gaps), "{what}: {}", run.stderr);
+    }
+    // The parent that a passport lacks may stand in that place.
+    let run = audit(&folder, "export", "audit", &["--operation", "ship"]);
+    assert!(run.code == 1 && run.stdout.is_empty() && run.stderr.ends_with(gaps), "{}", run.stderr);
+}
+
+#[test]
 fn readers_are_not_told_to_write() {
     let folder = Shop::new().write();
     let missing = audit(&folder, "ls", "nope", &[]);

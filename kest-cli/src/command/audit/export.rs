@@ -11,7 +11,7 @@ use crate::file::Destination;
 use crate::input::Unusable;
 use crate::output::{Out, Reader, complain, json_line};
 use crate::store::related::{Related, gather, hex};
-use crate::store::wanted::{Listed, Wanted};
+use crate::store::wanted::{Wanted, gaps};
 use crate::store::{open, said, unreadable};
 use crate::time::utc;
 
@@ -110,22 +110,23 @@ impl Export {
                 ),
             };
             complain(&why);
-            return Ok(whole(&listed, Outcome::Bad));
+            return Ok(whole(listed.unread(), Outcome::Bad));
         }
         let related = gather(store, start, ENTRIES)?;
+        let unread = listed.unread().max(related.unread);
         if let Some(denial) = related.entries.iter().find(|entry| entry.is_denial()) {
             complain(&format!(
                 "an entry builds on the receipt of a denial, `{}`, which is never part of a passport, so nothing was \
                  written; `--format jsonl` writes it",
                 denial.hash
             ));
-            return Ok(Outcome::Bad);
+            return Ok(whole(unread, Outcome::Bad));
         }
         let missing = missing(&related);
         if !missing.is_empty() {
             complain(&told(&missing, self.partial));
             if !self.partial {
-                return Ok(Outcome::Bad);
+                return Ok(whole(unread, Outcome::Bad));
             }
         }
         let texts: Vec<&str> = related.stored.iter().map(|stored| stored.jws.as_str()).collect();
@@ -134,7 +135,7 @@ impl Export {
             return Err(too_many());
         }
         self.destination.write(out, &passport)?;
-        Ok(whole(&listed, Outcome::Good))
+        Ok(whole(unread, Outcome::Good))
     }
 
     fn lines(&self, out: Out, store: &Store) -> Result<Outcome, Unusable> {
@@ -177,18 +178,18 @@ impl Export {
         drop(stream);
         if !any {
             complain("no entry fits, so nothing was written");
-            return Ok(whole(&listed, Outcome::Bad));
+            return Ok(whole(listed.unread(), Outcome::Bad));
         }
         if to_file {
             self.destination.write(out, &text)?;
         }
-        Ok(whole(&listed, outcome))
+        Ok(whole(listed.unread(), outcome))
     }
 }
 
 /// What was written is not all that was asked for where places could not be read.
-fn whole(listed: &Listed, outcome: Outcome) -> Outcome {
-    match listed.gaps() {
+fn whole(unread: u64, outcome: Outcome) -> Outcome {
+    match gaps(unread) {
         None => outcome,
         Some(gaps) => {
             complain(&gaps);

@@ -5,17 +5,17 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args};
 use kest_core::verify::{Verifier, VerifierBuilder};
-use kest_providers::audit::{Filter, Store, Stored};
+use kest_providers::audit::{Filter, Listing, Store, Stored};
 use serde::Serialize;
 
 use crate::Outcome;
 use crate::entry::Shown;
 use crate::input::{Trusted, Unusable};
 use crate::lineage::Status;
-use crate::output::{Ink, Out};
+use crate::output::{Ink, Out, complain};
 use crate::page::{Kept, Page};
 use crate::store::related::{Related, gather, hex};
-use crate::store::wanted::{entry_of, trace_of};
+use crate::store::wanted::{entry_of, gaps, trace_of};
 use crate::store::{open, unreadable};
 use crate::text;
 use crate::time::utc;
@@ -50,8 +50,8 @@ Examples:
   kest audit show /var/lib/orders/audit 10276ca0b2e7 --anchors anchors.json
   kest audit show audit.db 0af7651916cd43dd8448eb211c80319c --oneline
 
-Exit codes: 0 shown and nothing wrong found, 1 a broken entry or a bad signature, 2 usage error, unreadable input or \
-nothing found.";
+Exit codes: 0 shown and nothing wrong found, 1 a broken entry, a bad signature, or places that could not \
+be read (standard error says how many), 2 usage error, unreadable input or nothing found.";
 
 /// The names of the members are a promise: `docs/cli.md`.
 #[derive(Serialize)]
@@ -84,7 +84,8 @@ impl Show {
     pub(crate) fn run(self, out: &Out) -> Result<Outcome, Unusable> {
         let store = open(&self.store)?;
         let asked = Asked::of(&store, &self.what)?;
-        let Related { entries, stored, parents, outside } = gather(&store, asked.start, SHOWN)?;
+        let Related { entries, stored, parents, outside, unread } = gather(&store, asked.start, SHOWN)?;
+        let gaps = gaps(unread.max(asked.unread));
         let verdicts = self.verdicts(&stored)?;
         let kept: Vec<Kept> = entries
             .iter()
@@ -121,7 +122,11 @@ impl Show {
             out.write(&page.render(&parents, &footer(*out, &entries, &kept, verdicts.is_some())))?;
         }
         let bad = entries.iter().any(|entry| entry.problem.is_some())
-            || kept.iter().any(|kept| kept.status == Status::Failed);
+            || kept.iter().any(|kept| kept.status == Status::Failed)
+            || gaps.is_some();
+        if let Some(gaps) = gaps {
+            complain(&gaps);
+        }
         Ok(if bad { Outcome::Bad } else { Outcome::Good })
     }
 
@@ -144,40 +149,49 @@ struct Asked {
     start: Vec<Stored>,
     /// What is marked: entries that were named.
     hashes: HashSet<String>,
+    /// How many places that were come across could not be read.
+    unread: u64,
 }
 
 impl Asked {
     fn of(store: &Store, what: &str) -> Result<Self, Unusable> {
+        let mut store = Places { store, unread: 0 };
         if let Ok(id) = entry_of(what) {
-            let named = list(store, &Filter { entry_id: Some(id), ..Filter::default() })?;
-            return if named.is_empty() { Err(nothing(what)) } else { Self::around(store, named) };
+            let named = store.list(&Filter { entry_id: Some(id), ..Filter::default() })?;
+            return if named.is_empty() {
+                Err(nothing(what, store.unread))
+            } else {
+                Self::around(store, named)
+            };
         }
         // A trace id has 32 digits, and the first twelve of a hash are what lists show.
         let is_hash = matches!(what.len(), 4..=64) && what.bytes().all(|byte| byte.is_ascii_hexdigit());
         let id = trace_of(what).ok();
-        let trace =
-            || list(store, &Filter { trace_id: id.clone().or(Some(what.to_owned())), ..Filter::default() });
-        let mut start = if is_hash && what.len() != 32 { Vec::new() } else { trace()? };
+        let trace = Filter { trace_id: id.or(Some(what.to_owned())), ..Filter::default() };
+        let mut start = if is_hash && what.len() != 32 { Vec::new() } else { store.list(&trace)? };
         if start.is_empty() && is_hash {
-            let named = by_hash(store, &what.to_ascii_lowercase())?;
+            let named = store.by_hash(&what.to_ascii_lowercase())?;
             if !named.is_empty() {
                 return Self::around(store, named);
             }
             if what.len() != 32 {
-                start = trace()?;
+                start = store.list(&trace)?;
             }
         }
-        if start.is_empty() { Err(nothing(what)) } else { Ok(Self { start, hashes: HashSet::new() }) }
+        if start.is_empty() {
+            return Err(nothing(what, store.unread));
+        }
+        Ok(Self { start, hashes: HashSet::new(), unread: store.unread })
     }
 
     /// Entries, and what builds on them in their traces.
-    fn around(store: &Store, named: Vec<Stored>) -> Result<Self, Unusable> {
+    fn around(mut store: Places<'_>, named: Vec<Stored>) -> Result<Self, Unusable> {
         let shown: Vec<Shown> = named.iter().map(|stored| Shown::read(0, &stored.jws)).collect();
         let hashes: HashSet<String> = shown.iter().map(|entry| entry.hash.clone()).collect();
         let traces: HashSet<&str> = shown.iter().filter_map(|entry| entry.trace_id.as_deref()).collect();
         let mut start = named;
         for trace in traces {
-            let all = list(store, &Filter { trace_id: Some(trace.to_owned()), ..Filter::default() })?;
+            let all = store.list(&Filter { trace_id: Some(trace.to_owned()), ..Filter::default() })?;
             let mut rest: Vec<(Shown, Stored)> =
                 all.into_iter().map(|stored| (Shown::read(0, &stored.jws), stored)).collect();
             let mut reached = hashes.clone();
@@ -199,52 +213,74 @@ impl Asked {
                 }
             }
         }
-        Ok(Self { start, hashes })
+        Ok(Self { start, hashes, unread: store.unread })
     }
 }
 
-fn list(store: &Store, filter: &Filter) -> Result<Vec<Stored>, Unusable> {
-    let filter = Filter { limit: Some(SHOWN + 1), ..filter.clone() };
-    let found: Result<Vec<Stored>, _> = store.list(&filter).map_err(unreadable)?.collect();
-    let found = found.map_err(unreadable)?;
-    if found.len() > SHOWN {
-        return Err(Unusable(format!(
-            "that is more than {SHOWN} entries, and no more can be shown; name one entry"
-        )));
-    }
-    Ok(found)
+/// A store, and how many of its places could not be read where it was looked through.
+struct Places<'a> {
+    store: &'a Store,
+    unread: u64,
 }
 
-/// The entry whose hash begins so. All of the store is looked through.
-fn by_hash(store: &Store, prefix: &str) -> Result<Vec<Stored>, Unusable> {
-    const NAMED: usize = 5;
-    let mut found: Vec<Stored> = Vec::new();
-    for stored in store.list(&Filter::default()).map_err(unreadable)? {
-        let stored = stored.map_err(unreadable)?;
-        if hex(&stored.hash).starts_with(prefix) && found.iter().all(|other| other.hash != stored.hash) {
-            found.push(stored);
+impl Places<'_> {
+    fn list(&mut self, filter: &Filter) -> Result<Vec<Stored>, Unusable> {
+        let filter = Filter { limit: Some(SHOWN + 1), ..filter.clone() };
+        let mut listing = self.store.list(&filter).map_err(unreadable)?;
+        let found: Result<Vec<Stored>, _> = listing.by_ref().collect();
+        let found = found.map_err(unreadable)?;
+        self.saw(&listing);
+        if found.len() > SHOWN {
+            return Err(Unusable(format!(
+                "that is more than {SHOWN} entries, and no more can be shown; name one entry"
+            )));
         }
-        if found.len() > NAMED {
-            break;
+        Ok(found)
+    }
+
+    /// The entry whose hash begins so. All of the store is looked through.
+    fn by_hash(&mut self, prefix: &str) -> Result<Vec<Stored>, Unusable> {
+        const NAMED: usize = 5;
+        let mut found: Vec<Stored> = Vec::new();
+        let mut listing = self.store.list(&Filter::default()).map_err(unreadable)?;
+        for stored in listing.by_ref() {
+            let stored = stored.map_err(unreadable)?;
+            if hex(&stored.hash).starts_with(prefix) && found.iter().all(|other| other.hash != stored.hash) {
+                found.push(stored);
+            }
+            if found.len() > NAMED {
+                break;
+            }
         }
+        self.saw(&listing);
+        if found.len() < 2 {
+            return Ok(found);
+        }
+        let hashes: Vec<String> =
+            found.iter().take(NAMED).map(|stored| hex(&stored.hash).chars().take(16).collect()).collect();
+        Err(Unusable(format!(
+            "several hashes begin with `{prefix}`, such as {}; give more digits",
+            hashes.join(", ")
+        )))
     }
-    if found.len() < 2 {
-        return Ok(found);
+
+    fn saw(&mut self, listing: &Listing) {
+        // Each goes over the same places.
+        self.unread = self.unread.max(listing.unread());
     }
-    let hashes: Vec<String> =
-        found.iter().take(NAMED).map(|stored| hex(&stored.hash).chars().take(16).collect()).collect();
-    Err(Unusable(format!(
-        "several hashes begin with `{prefix}`, such as {}; give more digits",
-        hashes.join(", ")
-    )))
 }
 
-fn nothing(what: &str) -> Unusable {
-    Unusable(format!(
-        "no entry of the store has {} as its id, hash or trace; `kest audit ls` lists what is there, and of a hash at \
-         least 4 digits are needed",
-        kest_core::text::Quoted(what)
-    ))
+fn nothing(what: &str, unread: u64) -> Unusable {
+    let what = kest_core::text::Quoted(what);
+    Unusable(match gaps(unread) {
+        None => format!(
+            "no entry of the store has {what} as its id, hash or trace; `kest audit ls` lists what is there, and of a \
+             hash at least 4 digits are needed"
+        ),
+        Some(gaps) => {
+            format!("no entry that could be read has {what} as its id, hash or trace, but {gaps}")
+        }
+    })
 }
 
 fn footer(out: Out, entries: &[Shown], kept: &[Kept], checked: bool) -> String {
