@@ -8,7 +8,7 @@ use clap::Args;
 
 use crate::input::Unusable;
 use crate::output::Out;
-use crate::store::is_segment;
+use crate::store::{SEGMENT, SQLITE, is_segment};
 
 /// Where a command writes.
 #[derive(Debug, Args)]
@@ -125,7 +125,7 @@ fn through(path: &Path, bytes: &[u8]) -> Result<(), Unusable> {
     written.map_err(|error| Unusable(format!("cannot write `{}`: {error}", path.display())))
 }
 
-/// Refuses a file that is there and is a segment, a database or its log. By its content: it may be a second name.
+/// Refuses a file that is there and is a segment, what was put aside of one, a database or its log. By its content: it may be a second name.
 fn spare_evidence(path: &Path) -> Result<(), Unusable> {
     if !path.metadata().is_ok_and(|metadata| metadata.is_file()) {
         return Ok(());
@@ -139,8 +139,8 @@ fn spare_evidence(path: &Path) -> Result<(), Unusable> {
         )));
     }
     let stores: [&[u8]; 4] = [
-        b"SQLite format 3\0",
-        b"{\"v\":1,\"segment\":",
+        SQLITE,
+        SEGMENT,
         // The log of a database.
         b"\x37\x7f\x06\x82",
         b"\x37\x7f\x06\x83",

@@ -29,9 +29,9 @@ pub(crate) enum Given {
 }
 
 /// What a database begins with.
-const SQLITE: &[u8] = b"SQLite format 3\0";
-/// What a segment begins with.
-const SEGMENT: &[u8] = b"{\"v\":1,";
+pub(crate) const SQLITE: &[u8] = b"SQLite format 3\0";
+/// What a segment begins with, and each of its lines, and so what writers have put aside of one.
+pub(crate) const SEGMENT: &[u8] = b"{\"v\":1,";
 
 /// Looks at what stands at `path`, or comes through standard input for `-`.
 ///

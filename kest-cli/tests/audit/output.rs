@@ -37,6 +37,13 @@ fn evidence_is_never_written_over() {
     put(&other, &shop.lineage.entries()[0], false);
     assert!(folder.join("other.db-wal").exists());
     fs::copy(folder.join("audit/0000000001.jsonl"), folder.join("copy.txt")).unwrap();
+    // As writers put a torn last line aside: without the head of a segment.
+    let line = fs::read_to_string(folder.join("audit/0000000001.jsonl")).unwrap();
+    let line = line.lines().next_back().unwrap();
+    assert!(line.starts_with("{\"v\":1,") && !line.contains("segment"), "{line}");
+    for torn in ["audit/0000000001.1795304503210.torn", "torn.txt"] {
+        fs::write(folder.join(torn), &line[..line.len() / 2]).unwrap();
+    }
     fs::create_dir(folder.join("more")).unwrap();
     fs::hard_link(folder.join("audit.db"), folder.join("more/again")).unwrap();
     // Readers of a database make an index of its log, and a log that is empty.
@@ -64,7 +71,15 @@ fn evidence_is_never_written_over() {
             export(&folder, store, output, force).unusable("evidence is not written over");
         }
     }
-    for output in ["copy.txt", "more/again", "other.db", "other.db-wal", "audit/0000000001.jsonl"] {
+    for output in [
+        "copy.txt",
+        "more/again",
+        "other.db",
+        "other.db-wal",
+        "audit/0000000001.jsonl",
+        "audit/0000000001.1795304503210.torn",
+        "torn.txt",
+    ] {
         export(&folder, "audit.db", output, true).unusable("neither is written over");
         let graph = [
             "graph",
