@@ -46,6 +46,9 @@ fn places_that_could_not_be_read_are_counted_where_entries_are_listed() {
         run.stderr,
         run.stdout
     );
+    let help = super::run(&folder, &["audit", "ls", "--help"]).stdout;
+    let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(help.contains("; 1 places could not be read (standard error says how many)"), "{help}");
     // Nothing is known of what was not looked at.
     let run = audit(&folder, "ls", "audit", &["--limit", "1"]);
     assert_eq!((run.stdout.lines().count(), run.stderr.as_str()), (1, ""));

@@ -37,8 +37,8 @@ Examples:
   kest audit ls audit.db --operation pay --newest --limit 20
   kest audit ls audit.db --taint pii --json | jq .entry_id
 
-Exit codes: 0 listed, even if nothing fits, or places could not be read (standard error says how many); 1 the store cannot be read further, what was listed stands; 2 usage error \
-or unreadable input.";
+Exit codes: 0 listed, even if nothing fits; 1 places could not be read (standard error says how many), or the store \
+cannot be read further: what was listed stands; 2 usage error or unreadable input.";
 
 /// The names of the members are a promise: `docs/cli.md`.
 #[derive(Serialize)]
