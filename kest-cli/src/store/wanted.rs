@@ -1,6 +1,6 @@
 //! Which entries of a store are wanted.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
@@ -9,7 +9,7 @@ use kest_core::error::AuditError;
 use kest_providers::audit::{Filter, Listing, Store, Stored};
 
 use super::progress::grouped;
-use super::unreadable;
+use super::{position, said, unreadable};
 use crate::input::Unusable;
 use crate::time;
 
@@ -23,8 +23,8 @@ pub(crate) struct Wanted {
     /// Received before this time
     #[arg(long, value_name = "TIME", value_parser = time_of)]
     until: Option<u64>,
-    /// The label `trace_id`
-    #[arg(long, value_name = "ID", value_parser = trace_of)]
+    /// The label `trace_id`, as given or in lower case
+    #[arg(long, value_name = "ID", value_parser = text_of)]
     trace: Option<String>,
     /// Signed by this workload; of OpenID Connect: issuer#subject
     #[arg(long, value_name = "ID", value_parser = text_of)]
@@ -58,7 +58,7 @@ pub(crate) struct Wanted {
 /// The entries that fit.
 pub(crate) struct Listed {
     /// One after the other.
-    listings: VecDeque<Listing>,
+    listings: VecDeque<Merged>,
     left: usize,
     unread: u64,
 }
@@ -67,7 +67,7 @@ impl Listed {
     /// How many places could not be read.
     pub(crate) fn unread(&self) -> u64 {
         // Each of several goes over the same places.
-        self.listings.iter().map(Listing::unread).max().unwrap_or(0).max(self.unread)
+        self.listings.iter().map(Merged::unread).max().unwrap_or(0).max(self.unread)
     }
 
     /// What to say of places that could not be read, where there are some.
@@ -105,6 +105,44 @@ impl Iterator for Listed {
     }
 }
 
+/// Listings of different entries, in the order of the store.
+struct Merged {
+    listings: Vec<(Option<Stored>, Listing)>,
+    newest_first: bool,
+    /// Errors of places that each comes across.
+    told: HashSet<String>,
+}
+
+impl Merged {
+    fn unread(&self) -> u64 {
+        self.listings.iter().map(|(_, listing)| listing.unread()).max().unwrap_or(0)
+    }
+}
+
+impl Iterator for Merged {
+    type Item = Result<Stored, AuditError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let [(None, only)] = self.listings.as_mut_slice() {
+            return only.next();
+        }
+        for (next, listing) in &mut self.listings {
+            while next.is_none() {
+                match listing.next() {
+                    Some(Ok(stored)) => *next = Some(stored),
+                    Some(Err(error)) if self.told.insert(said(&error)) => return Some(Err(error)),
+                    Some(Err(_)) => {}
+                    None => break,
+                }
+            }
+        }
+        let waiting = self.listings.iter_mut().map(|(next, _)| next).filter(|next| next.is_some());
+        let place = |next: &&mut Option<Stored>| next.as_ref().map(|stored| position(&stored.place));
+        let first = if self.newest_first { waiting.max_by_key(place) } else { waiting.min_by_key(place) };
+        first?.take().map(Ok)
+    }
+}
+
 impl Wanted {
     /// The entries that fit.
     ///
@@ -124,7 +162,7 @@ impl Wanted {
             since_ms: self.since,
             until_ms: self.until,
             entry_id: None,
-            trace_id: self.trace.clone(),
+            trace_id: None,
             workload: self.workload.clone(),
             operation: self.operation.clone(),
             user: self.user.clone(),
@@ -133,7 +171,18 @@ impl Wanted {
             newest_first: self.newest,
             limit: self.limit,
         };
-        let list = |filter: &Filter| store.list(filter).map_err(unreadable);
+        let traces = match &self.trace {
+            None => vec![None],
+            Some(trace) => traces_of(trace).into_iter().map(Some).collect(),
+        };
+        let list = |filter: &Filter| -> Result<Merged, Unusable> {
+            let of = |trace: &Option<String>| {
+                let filter = Filter { trace_id: trace.clone(), ..filter.clone() };
+                Ok((None, store.list(&filter).map_err(unreadable)?))
+            };
+            let listings: Result<_, Unusable> = traces.iter().map(of).collect();
+            Ok(Merged { listings: listings?, newest_first: self.newest, told: HashSet::new() })
+        };
         let of = |id: &String| list(&Filter { entry_id: Some(id.clone()), ..filter.clone() });
         let listings = match self.entry.as_slice() {
             [] => Ok(VecDeque::from([list(&filter)?])),
@@ -152,10 +201,14 @@ fn text_of(text: &str) -> Result<String, String> {
     if text.is_empty() { Err("it is empty; leave the option out".to_owned()) } else { Ok(text.to_owned()) }
 }
 
-/// A trace id in the form in which entries have it.
-pub(crate) fn trace_of(text: &str) -> Result<String, String> {
+/// The forms in which entries may have a trace id: as it is given, and as it should be.
+pub(crate) fn traces_of(text: &str) -> Vec<String> {
+    let mut traces = vec![text.to_owned()];
     let is_trace = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if is_trace { Ok(text.to_ascii_lowercase()) } else { text_of(text) }
+    if is_trace && text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        traces.push(text.to_ascii_lowercase());
+    }
+    traces
 }
 
 /// Stores have an object as canonical JSON.

@@ -212,3 +212,38 @@ fn a_trace_id_is_found_in_either_case() {
         verify(&folder, store, &["--expect-tip", &kept]).unusable("lowercase hex");
     }
 }
+
+#[test]
+fn a_trace_id_that_an_entry_has_in_upper_case_is_found_by_that_and_in_its_place() {
+    let upper = super::TRACE.to_uppercase();
+    let mut lineage = crate::support::Lineage::new();
+    for trace in [&upper, super::TRACE, super::OTHER_TRACE, &upper, super::TRACE] {
+        lineage.add(&[], |payload| payload["labels"]["trace_id"] = json!(trace));
+    }
+    let folder = Shop { lineage, kept: vec![0, 1, 2, 3, 4] }.write();
+    let listed = |store: &str, trace: &str, more: &[&str]| -> Vec<String> {
+        let run = audit(&folder, "ls", store, &[&["--trace", trace, "--json"], more].concat());
+        assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{store} {trace} {more:?}");
+        let lines = super::json_lines(&run);
+        lines.iter().map(|entry| entry["operation"].as_str().unwrap().to_owned()).collect()
+    };
+    for store in STORES {
+        assert_eq!(listed(store, super::TRACE, &[]), ["step1", "step4"]);
+        assert_eq!(listed(store, &upper, &[]), ["step0", "step1", "step3", "step4"]);
+        assert_eq!(listed(store, &upper, &["--newest", "--limit", "3"]), ["step4", "step3", "step1"]);
+        assert_eq!(listed(store, super::OTHER_TRACE, &[]), ["step2"]);
+        let id = |entry: usize| format!("01a2007c-b7aa-7386-b112-{entry:012x}");
+        assert_eq!(listed(store, &upper, &["--entry", &id(4), "--entry", &id(0)]), ["step4", "step0"]);
+        let shown = audit(&folder, "show", store, &[&upper, "--oneline"]);
+        assert!(shown.code == 0 && shown.stdout.contains("4 entries"), "{}{}", shown.stdout, shown.stderr);
+    }
+    // Both spellings come across a row that cannot be read.
+    super::edit_rows(&folder, "UPDATE entries SET jws = CAST(x'ff2e' AS TEXT) WHERE seq = 3");
+    let run = audit(&folder, "ls", "audit.db", &["--trace", &upper]);
+    assert_eq!(
+        (run.code, run.stdout.lines().count(), run.stderr.lines().count()),
+        (1, 4, 1),
+        "{}",
+        run.stderr
+    );
+}

@@ -15,7 +15,7 @@ use crate::lineage::Status;
 use crate::output::{Ink, Out, complain};
 use crate::page::{Kept, Page};
 use crate::store::related::{Related, gather, hex};
-use crate::store::wanted::{entry_of, gaps, trace_of};
+use crate::store::wanted::{entry_of, gaps, traces_of};
 use crate::store::{open, unreadable};
 use crate::text;
 use crate::time::utc;
@@ -166,16 +166,14 @@ impl Asked {
         }
         // A trace id has 32 digits, and the first twelve of a hash are what lists show.
         let is_hash = matches!(what.len(), 4..=64) && what.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let id = trace_of(what).ok();
-        let trace = Filter { trace_id: id.or(Some(what.to_owned())), ..Filter::default() };
-        let mut start = if is_hash && what.len() != 32 { Vec::new() } else { store.list(&trace)? };
+        let mut start = if is_hash && what.len() != 32 { Vec::new() } else { store.trace(what)? };
         if start.is_empty() && is_hash {
             let named = store.by_hash(&what.to_ascii_lowercase())?;
             if !named.is_empty() {
                 return Self::around(store, named);
             }
             if what.len() != 32 {
-                start = store.list(&trace)?;
+                start = store.trace(what)?;
             }
         }
         if start.is_empty() {
@@ -234,6 +232,14 @@ impl Places<'_> {
             return Err(Unusable(format!(
                 "that is more than {SHOWN} entries, and no more can be shown; name one entry"
             )));
+        }
+        Ok(found)
+    }
+
+    fn trace(&mut self, id: &str) -> Result<Vec<Stored>, Unusable> {
+        let mut found = Vec::new();
+        for id in traces_of(id) {
+            found.extend(self.list(&Filter { trace_id: Some(id), ..Filter::default() })?);
         }
         Ok(found)
     }
