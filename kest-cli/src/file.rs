@@ -96,6 +96,36 @@ pub(crate) fn write(path: &Path, bytes: &[u8], existing: Existing) -> Result<(),
     }
 }
 
+/// Writes a file as [`write`] does, in the place of the one that is there. What a symbolic link leads to is replaced too,
+/// whole or not at all, and the link stays.
+///
+/// # Errors
+/// When it cannot be written.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), Unusable> {
+    match standing(path) {
+        Standing::Link => write(&end_of(path)?, bytes, Existing::Replace),
+        Standing::Stream | Standing::File | Standing::Folder | Standing::Nothing => {
+            write(path, bytes, Existing::Replace)
+        }
+    }
+}
+
+/// Where a link leads, and what it leads to: a file, or a name that is free.
+fn end_of(link: &Path) -> Result<PathBuf, Unusable> {
+    // More are not followed by systems either.
+    const LINKS: usize = 40;
+    let mut path = link.to_path_buf();
+    for _ in 0..LINKS {
+        if !fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_symlink()) {
+            return Ok(path);
+        }
+        let to = fs::read_link(&path)
+            .map_err(|error| Unusable(format!("cannot read the link `{}`: {error}", path.display())))?;
+        path = path.parent().unwrap_or(Path::new("")).join(to);
+    }
+    Err(Unusable(format!("`{}` is a symbolic link that leads to no file; remove it", link.display())))
+}
+
 /// What has the name already.
 enum Standing {
     Nothing,

@@ -255,6 +255,36 @@ fn the_lock_stands_beside_the_configuration_or_where_it_is_asked_for() {
     run.unusable("cannot write `absent/x`");
 }
 
+#[cfg(unix)]
+#[test]
+fn what_a_link_leads_to_is_replaced_as_a_whole() {
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt as _, symlink};
+
+    let tree = Tree::new(&[("shared/policies.lock", "# old\n")]);
+    let server = opa(&two());
+    symlink("policies.lock", tree.path("shared/link")).unwrap();
+    symlink("shared/link", tree.path(LOCK)).unwrap();
+    // Whoever has it open reads what was there: nothing is written into it.
+    let old = fs::File::open(tree.path(LOCK)).unwrap();
+    let sync = ["sync", "--opa", &server.url];
+    assert_eq!(tree.policy(&sync).code, 0);
+    assert!(tree.path(LOCK).is_symlink() && tree.path("shared/link").is_symlink());
+    assert!(tree.path("shared/policies.lock").is_file());
+    assert_eq!(std::io::read_to_string(&old).unwrap(), "# old\n");
+    assert_ne!(old.metadata().unwrap().ino(), fs::metadata(tree.path(LOCK)).unwrap().ino());
+    let written = tree.read(LOCK);
+    assert_ne!(written, "# old\n");
+    // A name that is free.
+    fs::remove_file(tree.path("shared/policies.lock")).unwrap();
+    assert_eq!(tree.policy(&sync).code, 0);
+    assert!(tree.path(LOCK).is_symlink());
+    assert_eq!(tree.read("shared/policies.lock"), written);
+    fs::remove_file(tree.path("shared/link")).unwrap();
+    symlink("link", tree.path("shared/link")).unwrap();
+    tree.policy(&sync).unusable("leads to no file; remove it");
+}
+
 #[test]
 fn the_server_of_the_environment() {
     let tree = Tree::new(&[]);

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::count;
 use crate::Outcome;
-use crate::file::{self, Existing};
+use crate::file;
 use crate::input::Unusable;
 use crate::output::{Ink, Out};
 use crate::policy::lock::{Change, Lock};
@@ -110,7 +110,7 @@ impl Sync {
             // What cannot be read cannot be compared.
             old?;
         } else {
-            file::write(&path, new.to_toml().as_bytes(), Existing::Replace)?;
+            file::replace(&path, new.to_toml().as_bytes())?;
         }
         let answer = Answer {
             file: shown(&path),
