@@ -14,6 +14,7 @@ use super::line::{self, Head, Why};
 use super::lock::{locked, now_ms, own};
 use super::recover::{self, Found, Tail};
 use super::segments::{list, name};
+use super::spare;
 use crate::audit::chain::{self, Link};
 use crate::audit::failure::Failure;
 use crate::audit::item::Kept;
@@ -154,6 +155,7 @@ pub(super) fn last<D: Disk>(disk: &D, folder: &Path) -> Result<(Option<Last>, Ve
 /// Goes on with the last segment, unless there is a reason to begin another.
 pub(super) fn resume<D: Disk>(
     disk: &D,
+    folder: &Path,
     durability: Durability,
     last: Last,
 ) -> Result<(String, Segment, Option<Why>), Failure> {
@@ -164,7 +166,7 @@ pub(super) fn resume<D: Disk>(
     let ended = match tail {
         Tail::Nothing => None,
         Tail::Unended => {
-            disk.write(&mut file, b"\n").map_err(|error| opening("repair", error))?;
+            end_line(disk, folder, &mut file, &path).map_err(Failure::opening)?;
             length += 1;
             None
         }
@@ -209,6 +211,16 @@ pub(super) fn resume<D: Disk>(
         keys: kept,
     };
     Ok((head.store, segment, ended))
+}
+
+/// Ends a line that may have been acknowledged, so that it is never cut off. On a full disk the spare file gives way to
+/// it: killed in between, there is still the room that this gives.
+fn end_line<D: Disk>(disk: &D, folder: &Path, file: &mut File, path: &Path) -> Result<(), Failure> {
+    let mut end = || disk.write(file, b"\n").map_err(|error| Failure::io("repair", path, error));
+    match end() {
+        Err(failure) if failure.is_full() && spare::remove(disk, folder) => end(),
+        ended => ended,
+    }
 }
 
 /// Writes what a process has left anew. A flush that failed is told once, to whoever asked for it: afterwards the

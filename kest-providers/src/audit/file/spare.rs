@@ -10,6 +10,15 @@ use super::write::FileBackend;
 /// Enough for a head, and the blocks that a folder may need for another name.
 pub(super) const BYTES: usize = 64 << 10;
 
+/// Deletes it; whether that has made any room. Also one of an earlier process, or what is left of one.
+pub(super) fn remove<D: Disk>(disk: &D, folder: &Path) -> bool {
+    disk.remove(&path(folder)).is_ok()
+}
+
+fn path(folder: &Path) -> PathBuf {
+    folder.join("spare")
+}
+
 impl<D: Disk> FileBackend<D> {
     /// Makes the spare file, where retention will ever take anything. That there is no room for it now is no error: it
     /// is made when there is.
@@ -18,7 +27,7 @@ impl<D: Disk> FileBackend<D> {
         if self.has_spare || (settings.retain_age.is_none() && settings.retain_files.is_none()) {
             return;
         }
-        let path = self.spare();
+        let path = path(&settings.folder);
         let there =
             fs::symlink_metadata(&path).is_ok_and(|about| about.is_file() && about.len() >= BYTES as u64);
         self.has_spare = there || self.make_spare(&path).is_ok();
@@ -27,8 +36,7 @@ impl<D: Disk> FileBackend<D> {
     /// Deletes it; whether that has made any room.
     pub(super) fn give_up_spare(&mut self) -> bool {
         self.has_spare = false;
-        // Also one of an earlier process, or what is left of one.
-        self.disk.remove(&self.spare()).is_ok()
+        remove(&self.disk, &self.settings.folder)
     }
 
     fn make_spare(&self, path: &Path) -> io::Result<()> {
@@ -43,9 +51,5 @@ impl<D: Disk> FileBackend<D> {
             let _ = self.disk.remove(path);
         }
         written
-    }
-
-    fn spare(&self) -> PathBuf {
-        self.settings.folder.join("spare")
     }
 }

@@ -90,7 +90,7 @@ impl<D: Disk> FileBackend<D> {
                 let segment = begin(&disk, &folder, power, &head).map_err(Failure::opening)?;
                 (store, segment, None)
             }
-            Some(last) => resume(&disk, settings.durability, last)?,
+            Some(last) => resume(&disk, &folder, settings.durability, last)?,
         };
         let buffer = Vec::new();
         let fault = ended.map(Fault::Unbegun);

@@ -177,3 +177,60 @@ fn killed_at_each_step_on_a_full_disk_it_loses_nothing_and_frees_itself_afterwar
     }
     assert!(kills > 40, "{kills}");
 }
+
+/// A store whose last line lacks its newline, all else of it acknowledged, on a disk without any room.
+fn unended(signer: &LocalEd25519Provider) -> (Folder, PathBuf, Vec<String>) {
+    let (folder, mut acknowledged) = (Folder::new(), Vec::new());
+    let sink = retaining(&folder).open().unwrap();
+    for number in 0..2 {
+        let jws = signed(signer, number);
+        append(&sink, signer, &jws).unwrap();
+        acknowledged.push(jws.into_string());
+    }
+    drop(sink);
+    let segment = folder.0.join("0000000001.jsonl");
+    let file = File::options().write(true).open(&segment).unwrap();
+    file.set_len(file.metadata().unwrap().len() - 1).unwrap();
+    (folder, segment, acknowledged)
+}
+
+#[test]
+fn the_spare_file_has_room_for_a_newline_that_is_missing_wherever_the_process_is_killed() {
+    let signer = LocalEd25519Provider::new().unwrap();
+    for last in 0.. {
+        let (folder, _, mut acknowledged) = unended(&signer);
+        let left = Arc::new(Mutex::new(0));
+        let first = retaining(&folder).open_on(Small::of(Arc::clone(&left), last));
+        let killed = first.is_err();
+        drop(first);
+        let sink = retaining(&folder).open_on(Small::of(left, u64::MAX));
+        let sink = sink.unwrap_or_else(|error| panic!("step {last}: {error}"));
+        let jws = signed(&signer, 100);
+        append(&sink, &signer, &jws).unwrap();
+        acknowledged.push(jws.into_string());
+        drop(sink);
+        ends_with_all(&folder, &acknowledged, &format!("step {last}"));
+        if !killed {
+            assert!(last > 3, "{last}");
+            break;
+        }
+    }
+}
+
+#[test]
+fn without_any_room_for_its_newline_a_line_is_not_cut_off() {
+    let signer = LocalEd25519Provider::new().unwrap();
+    let (folder, segment, acknowledged) = unended(&signer);
+    fs::remove_file(folder.0.join("spare")).unwrap();
+    let before = fs::read(&segment).unwrap();
+    let error = retaining(&folder).open_on(Small::new(0)).unwrap_err();
+    assert_eq!(error.kind(), AuditErrorKind::Open);
+    assert!(error.to_string().starts_with("cannot repair `"), "{error}");
+    assert!(error.to_string().contains("make room"), "{error}");
+    assert_eq!(fs::read(&segment).unwrap(), before);
+    // With room for nothing else it is whole again.
+    let sink = builder(&folder, Durability::Process).open_on(Small::new(1)).unwrap();
+    drop(sink);
+    assert_eq!(fs::read(&segment).unwrap(), [&*before, b"\n"].concat());
+    has(&stored(&folder), &acknowledged, "whole");
+}
