@@ -182,6 +182,9 @@ fn a_file_of_something_else_is_refused_and_left_as_it_is() {
         "{\"resourceSpans\":{}}\n",
         "\n\nx\n{\"resourceSpans\":[",
         "\r\n",
+        "{\n  \"name\": \"shop\"\n}\n",
+        "{\n\n}",
+        "{\n  \"resourceSpans\": []\n}\n",
     ] {
         fs::write(&path, other).unwrap();
         let error = KestTelemetry::setup("shop", "file", path.as_str()).unwrap_err();
@@ -190,7 +193,16 @@ fn a_file_of_something_else_is_refused_and_left_as_it_is() {
         assert_eq!(fs::read_to_string(&path).unwrap(), other);
     }
     // What a crash, a full disk or a collector leaves is gone on with.
-    for ours in ["", "{", "{\"resourceSpans\":[", "\n", "{\"res\n", "\n\n{\"resourceSpans\":[{}]}\n"] {
+    for ours in [
+        "",
+        "{",
+        "{\"resourceSpans\":[",
+        "\n",
+        "{\"res\n",
+        "\n\n{\"resourceSpans\":[{}]}\n",
+        "{\n\n{\"resourceSpans\":[{}]}\n",
+        "{\"res\n{\"resourceSp",
+    ] {
         fs::write(&path, ours).unwrap();
         let telemetry = KestTelemetry::setup("shop", "file", path.as_str()).unwrap();
         kest().enter_scope(|| call("added", || ()).unwrap());

@@ -34,15 +34,15 @@ impl JsonLines {
     }
 }
 
-/// Whether the first line begins as each line of ours does, as far as it goes: a crash may have torn it.
+/// Whether the first line begins as each line of ours does. A crash may have torn it: then nothing follows, or such a
+/// line does. A document in JSON that is spread over lines goes on otherwise.
 fn begins_with_spans(file: &mut File) -> std::io::Result<bool> {
     let mut head = Vec::new();
     file.seek(SeekFrom::Start(0))?;
     Read::by_ref(file).take(4096).read_to_end(&mut head)?;
     // Of a line that no room was left for there is its end alone.
-    let mut lines = head.split(|byte| *byte == b'\n').skip_while(|line| line.is_empty());
-    let first = lines.next().unwrap_or_default();
-    Ok(first.starts_with(json::BEGINNING) || json::BEGINNING.starts_with(first))
+    let mut lines = head.split(|byte| *byte == b'\n').skip_while(|line| json::BEGINNING.starts_with(line));
+    Ok(lines.next().is_none_or(|line| line.starts_with(json::BEGINNING)))
 }
 
 /// Whether the file ends within a line.
