@@ -218,7 +218,11 @@ fn a_trace_id_that_an_entry_has_in_upper_case_is_found_by_that_and_in_its_place(
     let upper = super::TRACE.to_uppercase();
     let mut lineage = crate::support::Lineage::new();
     for trace in [&upper, super::TRACE, super::OTHER_TRACE, &upper, super::TRACE] {
-        lineage.add(&[], |payload| payload["labels"]["trace_id"] = json!(trace));
+        lineage.add(&[], |payload| {
+            // Own entries have it in lower case.
+            payload["runtime"] = json!({"name": "kest-python", "version": "0.3.0"});
+            payload["labels"]["trace_id"] = json!(trace);
+        });
     }
     let folder = Shop { lineage, kept: vec![0, 1, 2, 3, 4] }.write();
     let listed = |store: &str, trace: &str, more: &[&str]| -> Vec<String> {
