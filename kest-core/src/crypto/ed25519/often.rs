@@ -14,12 +14,10 @@ use super::tables::Tables;
 /// INVARIANT: both accept and refuse the same behind the checks of [`super::Ed25519`], so that nobody can tell from a
 /// verdict how often a key was used.
 #[derive(Clone)]
-pub(in crate::crypto) struct Often<B> {
-    library: B,
-    key: Arc<Key>,
-}
+pub(in crate::crypto) struct Often<B>(Arc<Key<B>>);
 
-struct Key {
+struct Key<B> {
+    library: B,
     point: VerifyingKey,
     /// Signatures that were good; goes round.
     good: AtomicU32,
@@ -32,24 +30,24 @@ const OFTEN: u32 = 64;
 impl<B: BackEnd> BackEnd for Often<B> {
     fn new(point: VerifyingKey) -> Option<Self> {
         let library = B::new(point)?;
-        let key = Key { point, good: AtomicU32::new(0), tables: OnceLock::new() };
-        Some(Self { library, key: Arc::new(key) })
+        Some(Self(Arc::new(Key { library, point, good: AtomicU32::new(0), tables: OnceLock::new() })))
     }
 
     fn verify(&self, input: &[u8], signature: &[u8; 64]) -> bool {
-        if let Some(Counted(tables)) = self.key.tables.get() {
+        let Self(key) = self;
+        if let Some(Counted(tables)) = key.tables.get() {
             return tables.verify(input, signature);
         }
-        let good = self.library.verify(input, signature);
+        let good = key.library.verify(input, signature);
         // Only signatures that are good: nobody without the key makes others pay for its tables.
-        if good && self.key.good.fetch_add(1, Ordering::Relaxed) % OFTEN == OFTEN - 1 {
-            self.key.prepare();
+        if good && key.good.fetch_add(1, Ordering::Relaxed) % OFTEN == OFTEN - 1 {
+            key.prepare();
         }
         good
     }
 }
 
-impl Key {
+impl<B> Key<B> {
     fn prepare(&self) {
         if let Some(tables) = Counted::new(self.point) {
             let _ = self.tables.set(tables);
@@ -59,8 +57,9 @@ impl Key {
 
 impl<B: fmt::Debug> fmt::Debug for Often<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let tables = self.key.tables.get().is_some();
-        f.debug_struct("Often").field("library", &self.library).field("tables", &tables).finish()
+        let Self(key) = self;
+        let tables = key.tables.get().is_some();
+        f.debug_struct("Often").field("library", &key.library).field("tables", &tables).finish()
     }
 }
 
@@ -120,12 +119,12 @@ mod tests {
         for _ in 0..2 * OFTEN {
             assert!(!key.verify(b"never said", &signature));
         }
-        assert!(key.key.tables.get().is_none(), "wrong signatures made tables");
+        assert!(key.0.tables.get().is_none(), "wrong signatures made tables");
         for _ in 0..OFTEN {
             assert!(key.verify(b"said", &signature));
         }
-        assert!(key.key.tables.get().is_some());
+        assert!(key.0.tables.get().is_some());
         assert!(key.verify(b"said", &signature) && !key.verify(b"never said", &signature));
-        assert_eq!(key.library.1.load(Ordering::Relaxed), 3 * OFTEN);
+        assert_eq!(key.0.library.1.load(Ordering::Relaxed), 3 * OFTEN);
     }
 }
