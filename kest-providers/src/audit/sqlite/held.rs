@@ -67,7 +67,7 @@ pub(in crate::audit) fn unless_held<T>(about: &Metadata, look: impl FnOnce() -> 
 }
 
 /// The log beside a database.
-pub(super) fn log_of(path: &Path) -> PathBuf {
+pub(in crate::audit) fn log_of(path: &Path) -> PathBuf {
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
     PathBuf::from(log)

@@ -25,7 +25,7 @@ use kest_core::identity::BoxFuture;
 
 pub(super) use self::connect::{fit_to_read, rows_alone};
 pub(super) use self::error::failure;
-pub(super) use self::held::{Held, unless_held};
+pub(super) use self::held::{Held, log_of, unless_held};
 pub(super) use self::keys::keys_text;
 pub(super) use self::postings::{Blocks, Field, Term, positions, terms};
 pub(super) use self::retire::Retired;

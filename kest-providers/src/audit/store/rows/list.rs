@@ -43,7 +43,7 @@ enum Row {
 
 impl Listed {
     pub(in crate::audit::store) fn open(path: &Path, filter: &Filter) -> Result<Self, AuditError> {
-        let (db, held) = connect(path)?;
+        let (held, db) = connect(path)?;
         let cannot = |error| failure("read", path, error).to_error();
         db.execute_batch("BEGIN").map_err(cannot)?;
         let head = Head::read(&db).map_err(cannot)?;

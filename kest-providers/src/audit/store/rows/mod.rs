@@ -20,7 +20,7 @@ use self::read::{EntryRow, entry_rows, key_rows};
 use super::{Expected, Finding, FindingKind, Place, Seen, Stored, StoredKeys};
 use crate::audit::chain::{self, Link, sha256};
 use crate::audit::failure::Failure;
-use crate::audit::sqlite::{Held, Retired, altered, failure, fit_to_read, keys_text, rows_alone};
+use crate::audit::sqlite::{Held, Retired, altered, failure, fit_to_read, keys_text, log_of, rows_alone};
 
 /// Rows that are read at once.
 const PAGE: usize = 1_000;
@@ -55,14 +55,15 @@ enum Stage {
     Over,
 }
 
-fn connect(path: &Path) -> Result<(Connection, Held), AuditError> {
+/// What was taken first is given back last, also where a caller lets go of both: the database is closed while it is held.
+fn connect(path: &Path) -> Result<(Held, Connection), AuditError> {
     let held = Held::new(path).map_err(|error| Failure::reading(path, error).to_error())?;
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let opened = Connection::open_with_flags(path, flags)
         .map_err(|error| failure("read", path, error).opening())
         .and_then(|db| prepare(db, path));
     let refused = match opened {
-        Ok(db) => return Ok((db, held)),
+        Ok(db) => return Ok((held, db)),
         Err(failure) => failure,
     };
     // Readers take part in the index of the log, so SQLite wants to write beside the file. Where it cannot and there is
@@ -74,7 +75,7 @@ fn connect(path: &Path) -> Result<(Connection, Held), AuditError> {
     Connection::open_with_flags(uri, flags | OpenFlags::SQLITE_OPEN_URI)
         .map_err(|error| failure("read", path, error).opening())
         .and_then(|db| prepare(db, path))
-        .map(|db| (db, held))
+        .map(|db| (held, db))
         .map_err(|failure| failure.to_error())
 }
 
@@ -91,9 +92,7 @@ fn prepare(db: Connection, path: &Path) -> Result<Connection, Failure> {
 
 /// Whether there is a log: the last writer has not closed the file, or one is at work.
 fn has_log(path: &Path) -> bool {
-    let mut log = path.as_os_str().to_owned();
-    log.push("-wal");
-    !std::fs::exists(log).is_ok_and(|exists| !exists)
+    !std::fs::exists(log_of(path)).is_ok_and(|exists| !exists)
 }
 
 /// The file as one that does not change while it is read.
@@ -114,7 +113,7 @@ fn immutable(path: &Path) -> Option<String> {
 
 impl Rows {
     pub(super) fn open(path: &Path) -> Result<Self, AuditError> {
-        let (db, held) = connect(path)?;
+        let (held, db) = connect(path)?;
         let cannot = |error| failure("read", path, error).to_error();
         // One snapshot for the whole scan.
         db.execute_batch("BEGIN").map_err(cannot)?;
@@ -394,7 +393,7 @@ fn is_step(db: &Connection, seq: i64) -> rusqlite::Result<bool> {
 
 /// The keys alone.
 pub(super) fn keys(path: &Path) -> Result<StoredKeys, AuditError> {
-    let (db, _held) = connect(path)?;
+    let (_held, db) = connect(path)?;
     let mut keys = StoredKeys::default();
     let mut seq = 0;
     loop {
